@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The preallocated memory of one stream: planes of keys and values. It knows no policy.
+
+Three planes (layer, slot, key head, head size): keys before rotation, keys rotated, values. Keys
+are rotated from their unrotated copy once per round, never per token and never twice over: an
+already rotated bf16 key that is turned again and again drifts without bound. With native
+positions a key keeps the rotation it came with, and the unrotated plane is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+
+import torch
+from torch import Tensor
+
+from svlm_core.errors import MemoryFull
+from svlm_core.model.config import TextConfig
+from svlm_core.rope import rotate
+
+
+class Cache:
+    """Keys and values of `capacity` slots, of which the first `length` are in use.
+
+    Raises MemoryFull when the device has no room for them.
+    """
+
+    def __init__(
+        self,
+        config: TextConfig,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        keep_unrotated: bool,
+    ) -> None:
+        shape = (config.layers, capacity, config.kv_heads, config.head_dim)
+        plane = partial(torch.zeros, dtype=dtype, device=device)
+        try:
+            self.keys = plane(shape)  # rotated (L, S, H, D)
+            self.values = plane(shape)  # (L, S, H, D)
+            self.unrotated = plane(shape) if keep_unrotated else None  # (L, S, H, D)
+            self._moving = plane(shape[1:])  # (S, H, D) on its way to new slots
+            self._index = torch.zeros(capacity, dtype=torch.long, device=device)  # (S,)
+        except (RuntimeError, MemoryError) as error:  # a GPU and a host say it differently
+            size = (2 + keep_unrotated) * prod(shape) * dtype.itemsize
+            raise MemoryFull(
+                f'{device} has no room for a memory of {capacity} tokens '
+                f'({size / 2**30:.1f} GiB): give lower limits or a smaller capacity'
+            ) from error
+        self.capacity = capacity
+        self.length = 0
+
+    @property
+    def planes(self) -> list[Tensor]:
+        """All buffers, for accounting: they are allocated once and stay where they are."""
+        planes = [self.keys, self.values, self._moving, self._index]
+        return planes if self.unrotated is None else [*planes, self.unrotated]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all planes."""
+        return sum(plane.nbytes for plane in self.planes)
+
+    def gather(self, spans: Sequence[range]) -> int:
+        """Let slot i hold what the i-th token of `spans` holds now; return the first changed slot.
+
+        Spans run over slots in use; what they leave out is forgotten.
+        """
+        first = spans[0].stop if spans and spans[0].start == 0 else 0
+        index = self._index[: sum(len(span) for span in spans)]  # (n,)
+        if spans:
+            parts = [torch.arange(s.start, s.stop, device=index.device) for s in spans]
+            torch.cat(parts, out=index)
+        if first < len(index):
+            for plane in self._moved_planes():
+                for layer in plane:  # (S, H, D)
+                    self._move(layer, index, first)
+        self.length = len(index)
+        return first
+
+    def relay(self, first: int, cos: Tensor, sin: Tensor) -> None:
+        """Rotate the keys of slots `first` to `length` anew, by tables (length - first, D)."""
+        if self.unrotated is None or first >= self.length:
+            return
+        used = slice(first, self.length)
+        for keys, unrotated in zip(self.keys, self.unrotated, strict=True):
+            keys[used] = rotate(unrotated[used], cos, sin)
+
+    def extend(
+        self, layer: int, start: int, keys: Tensor, rotated: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Store a layer's new keys and values (T, H, D) from slot `start` on.
+
+        Returns views (start + T, H, D) of the rotated keys and the values to attend over.
+        """
+        end = start + len(keys)
+        if self.unrotated is not None:
+            self.unrotated[layer, start:end] = keys
+        self.keys[layer, start:end] = rotated
+        self.values[layer, start:end] = values
+        return self.keys[layer, :end], self.values[layer, :end]
+
+    def copy_from(self, other: Cache) -> None:
+        """Hold what another cache of the same shape holds."""
+        used = other.length
+        for mine, theirs in zip(self._filled(), other._filled(), strict=True):
+            mine[:, :used] = theirs[:, :used]
+        self.length = used
+
+    def _filled(self) -> list[Tensor]:
+        planes = (self.keys, self.values, self.unrotated)
+        return [plane for plane in planes if plane is not None]
+
+    def _moved_planes(self) -> list[Tensor]:
+        return [self.keys if self.unrotated is None else self.unrotated, self.values]
+
+    def _move(self, layer: Tensor, index: Tensor, first: int) -> None:
+        moved = self._moving[: len(index) - first]  # (n - first, H, D)
+        torch.index_select(layer, 0, index[first:], out=moved)
+        layer[first : len(index)] = moved

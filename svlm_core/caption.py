@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine says: one token as it comes, and the finished caption of a round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+Stop = Literal['end', 'limit']
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a reply.
+
+    `text` is the reply so far, without the terminator; `delta` is what this token added to it
+    (empty while a character is incomplete). `logits` (vocabulary,) are before any penalty.
+    """
+
+    id: int
+    text: str
+    delta: str
+    logits: Tensor = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The reply to one round: stream seconds `start` to `end`, in the words of the model.
+
+    `ids` are all sampled tokens, the end marker included; `stopped` says whether the model ended
+    by itself or met the limit; `held` is the number of tokens in memory afterwards. `seconds`
+    gives the time of each stage: vision, plan, prefill, decode.
+    """
+
+    text: str
+    start: float
+    end: float
+    ids: tuple[int, ...]
+    stopped: Stop
+    held: int
+    seconds: dict[str, float]
+
+    @property
+    def silent(self) -> bool:
+        """Whether the model had nothing to say in this round."""
+        return not self.text

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`svlm doctor`: what is installed, what will be used, and what to do about the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from svlm_core.errors import SvlmError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: `ok` False is a fault, None is an option that is not there."""
+
+    what: str
+    ok: bool | None
+    found: str
+    advice: str = ''
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed, what svlm will use, and what to do about what is missing.
+
+    The exit status is 0 when captioning works on this machine, with or without ROS and GPU.
+    """
+
+    def run(self) -> int:
+        """Print the findings and return the exit status."""
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(highlight=False, soft_wrap=True)
+        findings = python_stack()
+        if all(finding.ok for finding in findings):  # the other checks use these libraries
+            findings += [finding for check in CHECKS for finding in check()]
+        for finding in findings:
+            line = f' {finding.what:<16} {finding.found}'
+            console.print(Text.assemble(MARKS[finding.ok], line))
+            if finding.advice:
+                console.print(Text(f'{"":21}-> {finding.advice}'))
+        return 1 if any(finding.ok is False for finding in findings) else 0
+
+
+def python_stack() -> list[Finding]:
+    """The interpreter and the libraries that captioning cannot do without."""
+    needed = ('torch', 'transformers', 'tokenizers', 'safetensors', 'numpy', 'av')
+    return [
+        Finding('python', True, f'{platform.python_version()} on {platform.machine()}'),
+        *(_library(name, 'pip install svlm', needed=True) for name in needed),
+    ]
+
+
+def device() -> list[Finding]:
+    """The processor that will run the model, and how it attends."""
+    import torch
+
+    from svlm_core.model.attention import choose_backend
+
+    cuda = torch.cuda.is_available()
+    where = torch.device('cuda' if cuda else 'cpu')
+    if cuda:
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
+        found = f'{torch.cuda.get_device_name()}, {free:.1f} of {total:.1f} GiB free'
+        gpu = Finding('gpu', True, found)
+    elif torch.version.cuda:
+        gpu = Finding('gpu', None, 'no CUDA device visible', 'check nvidia-smi and the driver')
+    else:
+        advice = 'for a GPU: make setup TORCH_INDEX=<an index with CUDA builds of torch>'
+        gpu = Finding('gpu', None, 'this build of torch has no CUDA', advice)
+    threads = f'cpu, {torch.get_num_threads()} threads'
+    return [
+        gpu,
+        Finding('device', True, f'will use {where if cuda else threads}'),
+        Finding('attention', True, f'will use {choose_backend(where)}'),
+        _library('flash_attn', 'optional; the built-in attention is used without it'),
+    ]
+
+
+def embedded_model() -> list[Finding]:
+    """The model that is used when none is named."""
+    from svlm_core.engine import StreamingVLM
+
+    try:
+        info = StreamingVLM.from_pretrained(device='cpu').info
+    except SvlmError as error:
+        return [Finding('default model', False, str(error), 'install svlm again')]
+    size = f'{info.model}, {info.parameters / 1e6:.1f} M parameters'
+    if info.trained:
+        return [Finding('default model', True, size)]
+    advice = 'its captions are noise; name a trained checkpoint with --model'
+    return [Finding('default model', True, f'{size}, UNTRAINED', advice)]
+
+
+def ros() -> list[Finding]:
+    """ROS 2, and the interfaces of this package."""
+    setup = 'make setup, or source /opt/ros/DISTRO/setup.bash'
+    if find_spec('rclpy') is None:
+        return [Finding('ros 2', None, 'rclpy is not importable', setup)]
+    distro = os.environ.get('ROS_DISTRO', 'from wheels')
+    built = find_spec('svlm') is not None
+    interfaces = Finding(
+        'svlm interfaces',
+        built or None,
+        'svlm.msg is built' if built else 'svlm.msg is not built or not sourced',
+        '' if built else 'make setup, or colcon build and source install/setup.bash',
+    )
+    return [Finding('ros 2', True, f'rclpy {_version("rclpy")}, {distro}'), interfaces, _images()]
+
+
+CHECKS: tuple[Callable[[], list[Finding]], ...] = (device, embedded_model, ros)
+MARKS = {True: ('ok ', 'green'), None: ('-- ', 'yellow'), False: ('BAD', 'red')}
+
+
+def _images() -> Finding:
+    names = {'cv_bridge': 'cv_bridge', 'rosbags.image': 'rosbags-image'}
+    present = [label for module, label in names.items() if _has(module)]
+    if present:
+        return Finding('ros images', True, f'{" and ".join(present)}; the node probes at start')
+    return Finding('ros images', None, 'no converter', 'pip install svlm[ros], or apt cv_bridge')
+
+
+def _has(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _library(name: str, advice: str, needed: bool = False) -> Finding:
+    if _has(name):
+        return Finding(name, True, _version(name))
+    return Finding(name, False if needed else None, 'not installed', advice)
+
+
+def _version(name: str) -> str:
+    for distribution in (name, name.replace('_', '-'), f'ros-jazzy-{name}', f'ros-{name}'):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return 'of unknown version'

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine: one model on one device, from which any number of streams open."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from svlm_core.config import StreamSettings
+from svlm_core.errors import CheckpointError
+from svlm_core.model.checkpoint import Model, load, resolve
+from svlm_core.prompt import ChatTokenizer
+from svlm_core.stream import Stream
+
+EMBEDDED = Path(__file__).parent / 'assets' / 'svlm-tiny'
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What runs where: for the status of a node, the head of a report, a person's eye."""
+
+    model: str
+    trained: bool
+    device: str
+    dtype: str
+    attention: str
+    parameters: int
+
+
+class StreamingVLM:
+    """A Qwen2.5-VL checkpoint ready to watch streams. All its streams share the weights."""
+
+    def __init__(self, model: Model, tokenizer: ChatTokenizer, info: EngineInfo) -> None:
+        self.info = info
+        self.tokenizer = tokenizer
+        self._model = model
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path | None = None, device: str = 'auto', dtype: str = 'auto'
+    ) -> StreamingVLM:
+        """Load a checkpoint folder, a hub id that you name, or the embedded model (None).
+
+        Raises CheckpointError or TokenizerError with one line that says what is wrong with it.
+        """
+        folder = EMBEDDED if source is None else resolve(source)
+        tokenizer = ChatTokenizer(folder)
+        model = load(folder, device, dtype)
+        card = model_card(folder)
+        info = EngineInfo(
+            model=str(card.get('name', source or folder.name)),
+            trained=bool(card.get('trained', True)),
+            device=str(model.device),
+            dtype=str(model.dtype).removeprefix('torch.'),
+            attention=model.language.backend,
+            parameters=sum(
+                p.numel() for part in (model.language, model.vision) for p in part.parameters()
+            ),
+        )
+        return cls(model, tokenizer, info)
+
+    def open(self, settings: StreamSettings | None = None) -> Stream:
+        """A new stream; its memory is allocated here, once. Default: preset `robot`.
+
+        Raises SettingsError when the settings give the memory no bound and no capacity.
+        """
+        return Stream(self._model, self.tokenizer, settings or StreamSettings())
+
+
+def model_card(folder: Path) -> dict[str, object]:
+    """What `svlm.json` beside a checkpoint says of it: its name, and whether it was trained.
+
+    A checkpoint without the file is a trained one of somebody else's.
+    """
+    path = folder / 'svlm.json'
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
+    if not isinstance(card, dict):
+        raise CheckpointError(f'{path} must hold one JSON object')
+    return card

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A transcript together with the keys and values of its tokens: carries out plans, encodes.
+
+The last one or two tokens of a reply have no keys yet when the round ends (the last sampled
+token is never run through the model on its own): they are the head of the next prefill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from svlm_core.cache import Cache
+from svlm_core.config import StreamSettings
+from svlm_core.model.checkpoint import Model
+from svlm_core.prompt import CLOSING
+from svlm_core.rope import Rotary, lay_out
+from svlm_core.transcript import Plan, Role, Transcript
+
+
+class Memory:
+    """What a stream remembers. Positions are laid, and keys rotated, once per change."""
+
+    def __init__(self, model: Model, settings: StreamSettings, capacity: int) -> None:
+        text = model.config.text
+        # Policy recompute lays every position anew each round, whatever the setting says.
+        self._contiguous = settings.rope == 'contiguous' or settings.policy == 'recompute'
+        self.transcript = Transcript()
+        self.cache = Cache(text, capacity, model.dtype, model.device, self._contiguous)
+        self._model = model
+        angles = torch.float32 if settings.published_quirks else torch.float64
+        self._rotary = Rotary(text.rope, model.device, angles)
+        self._seconds_per_grid = 2 / settings.fps
+        self._room = settings.max_new_tokens + CLOSING  # what may follow before positions change
+        self._base = 0  # the slot where the laid positions begin
+        self._stale = capacity  # keys from this slot on are not yet rotated by their positions
+        self._laid = np.zeros((3, 1), dtype=np.float32)  # (3, n)
+        self._tables = self._rotary.tables(torch.from_numpy(self._laid))  # 2 x (n, D)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions (3, n) of the tokens with keys; with native RoPE, of the newest of them."""
+        return self._laid[:, : self.cache.length - self._base]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.transcript = Transcript()
+        self.cache.length = 0
+        self._base = 0
+        self._stale = self.cache.capacity
+        self._laid = np.zeros((3, 1), dtype=np.float32)
+
+    @torch.inference_mode()
+    def change(self, before: Transcript, plan: Plan, after: Transcript) -> None:
+        """Carry out a plan on `before`, what is held now; `after` is its result and more.
+
+        Should the device run out of memory on the way, the next change mends what is left undone.
+        """
+        upcoming = 0.0
+        if plan.reuse:
+            spans = before.spans(plan)
+            if any(span.stop > self.cache.length for span in spans[:-1]):
+                self._encode_tail(before)
+            upcoming = self._upcoming
+            self._stale = min(self._stale, self._gather(spans))
+        else:
+            self.cache.length = 0
+        self.transcript = after
+        self._lay(upcoming)
+
+    def forget_round(self, number: int) -> None:
+        """Take back the segments of a round that could not be encoded, if it has any."""
+        kept = tuple(s for s in self.transcript.segments if s.round != number)
+        self.transcript = Transcript(kept)
+        self.cache.length = min(self.cache.length, len(self.transcript))
+
+    @torch.inference_mode()
+    def encode(self, features: Mapping[int, Tensor]) -> Tensor:
+        """Prefill all tokens that have no keys; the hidden state (hidden,) of the last.
+
+        `features` holds, by round, what stands in for the tokens of a vision segment.
+        """
+        start, transcript = self.cache.length, self.transcript
+        x = self._embed(transcript.ids[start:])  # (T, hidden)
+        for first, segment in zip(transcript.starts, transcript.segments, strict=False):
+            if segment.role is Role.VISION and first >= start:
+                assert segment.round is not None
+                seen, low = features[segment.round], first + 1 - start  # behind the start marker
+                x[low : low + len(seen)] = seen
+        return self._forward(x)
+
+    @torch.inference_mode()
+    def say(self, token: int) -> Tensor:
+        """Run one sampled token through the model; the hidden state (hidden,) after it."""
+        return self._forward(self._embed((token,)))
+
+    @property
+    def _upcoming(self) -> float:
+        """The position of the next token after those that have keys."""
+        return float(self._laid[0, self.cache.length - self._base])
+
+    def _encode_tail(self, before: Transcript) -> None:
+        """A reply moves before its last token has keys: encode that where it was said."""
+        self.transcript = before
+        self._lay(self._upcoming)
+        self.encode({})
+
+    def _gather(self, spans: list[range]) -> int:
+        """Keep the keys and values of these tokens, as far as they have any."""
+        length = self.cache.length
+        return self.cache.gather(
+            [range(s.start, min(s.stop, length)) for s in spans if s.start < length]
+        )
+
+    def _lay(self, upcoming: float) -> None:
+        """Lay positions anew and rotate the keys that moved by them.
+
+        With native RoPE only new tokens are laid, from position `upcoming` on.
+        """
+        length = self.cache.length
+        self._base, start = (0, 0.0) if self._contiguous else (length, upcoming)
+        runs = [*self.transcript.runs_from(self._base), (self._room, None)]
+        rate = self._rotary.spec.tokens_per_second
+        self._laid = lay_out(runs, start, self._seconds_per_grid, rate)
+        self._tables = self._rotary.tables(torch.from_numpy(self._laid))
+        if self._contiguous:
+            self.cache.relay(self._stale, *self._rows(self._stale, length))
+        self._stale = self.cache.capacity
+
+    def _forward(self, x: Tensor) -> Tensor:
+        start, end = self.cache.length, self.cache.length + len(x)
+        cos, sin = self._rows(start, end)
+        hidden = self._model.language(x, cos, sin, self.cache, start)
+        self.cache.length = end
+        return hidden
+
+    def _embed(self, ids: tuple[int, ...]) -> Tensor:
+        return self._model.language.embed(torch.tensor(ids, device=self._model.device))
+
+    def _rows(self, low: int, high: int) -> tuple[Tensor, Tensor]:
+        """Rotation tables (high - low, D) of slots `low` to `high`."""
+        cos, sin = self._tables
+        return cos[low - self._base : high - self._base], sin[low - self._base : high - self._base]

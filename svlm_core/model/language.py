@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The language model of Qwen2.5-VL (arXiv 2502.13923): one token sequence, one external memory.
+
+It knows neither positions nor eviction: the caller gives rotation tables, and a memory that
+stores a layer's new keys and values and returns all that are to be attended over.
+Shape legend: T new tokens, S = start + T tokens attended over, H heads, D head size.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from svlm_core.model.attention import attend
+from svlm_core.model.config import TextConfig
+from svlm_core.model.layers import GatedMLP, RMSNorm
+from svlm_core.rope import rotate
+
+
+class Memory(Protocol):
+    """Where the keys and values of a stream live."""
+
+    def extend(
+        self, layer: int, start: int, keys: Tensor, rotated: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Store a layer's keys, rotated keys and values, each (T, Hk, D), from slot `start` on.
+
+        Returns the rotated keys and the values of slots 0 to S, each (S, Hk, D).
+        """
+
+
+class LanguageModel(nn.Module):
+    """Decoder of grouped-query attention; parameter names are those of the checkpoints."""
+
+    def __init__(self, config: TextConfig, backend: str) -> None:
+        super().__init__()
+        self.config, self.backend = config, backend
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config, i, backend) for i in range(config.layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        if not config.tie_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Vectors (T, hidden) of token ids (T,)."""
+        return self.embed_tokens(ids)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int) -> Tensor:
+        """Read tokens into `memory` from slot `start` on; return the state after the last one.
+
+        `x` (T, hidden), T >= 1; `cos`, `sin` (T, D) float32, from `rope.Rotary.tables`. Returns
+        (hidden,), for `logits`.
+        """
+        last = len(self.layers) - 1
+        for index, layer in enumerate(self.layers):
+            # Only the last state is asked for, and above the last layer nothing needs the others.
+            x = layer(x, cos, sin, memory, start, 1 if index == last else len(x))
+        return self.norm(x[0])
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Scores (..., vocabulary) float32 of the next token, from states (..., hidden)."""
+        head = self.embed_tokens if self.config.tie_embeddings else self.lm_head
+        return functional.linear(h, head.weight).float()
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each added to what came in."""
+
+    def __init__(self, config: TextConfig, index: int, backend: str) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.self_attn = Attention(config, index, backend)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.mlp = GatedMLP(config.hidden_size, config.intermediate_size, bias=False)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int, wanted: int
+    ) -> Tensor:
+        """Of `x` (T, hidden) all keys and values are stored; returns the last (wanted, hidden)."""
+        attended = self.self_attn(self.input_layernorm(x), cos, sin, memory, start, wanted)
+        x = x[-wanted:] + attended
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over the memory; query, key and value have a bias, output none."""
+
+    def __init__(self, config: TextConfig, index: int, backend: str) -> None:
+        super().__init__()
+        self.index, self.backend, self.head_dim = index, backend, config.head_dim
+        queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, queries)
+        self.k_proj = nn.Linear(config.hidden_size, keys)
+        self.v_proj = nn.Linear(config.hidden_size, keys)
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int, wanted: int
+    ) -> Tensor:
+        D = self.head_dim
+        q = self.q_proj(x).unflatten(-1, (-1, D))  # (T, Hq, D)
+        k = self.k_proj(x).unflatten(-1, (-1, D))  # (T, Hk, D)
+        v = self.v_proj(x).unflatten(-1, (-1, D))  # (T, Hk, D)
+        turned = rotate(torch.cat([q, k], dim=1), cos, sin)  # (T, Hq + Hk, D)
+        q, rotated = turned.split([q.shape[1], k.shape[1]], dim=1)
+        keys, values = memory.extend(self.index, start, k, rotated, v)  # (S, Hk, D)
+        out = attend(q[-wanted:], keys, values, self.backend)  # (wanted, Hq, D)
+        return self.o_proj(out.flatten(1))

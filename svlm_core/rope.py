@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M-RoPE: where tokens stand on the time, height and width axes, and the rotation by that.
+
+Positions follow Qwen2.5-VL (arXiv 2502.13923, section 2.1.3) as the published StreamingVLM code
+lays them: text counts up on all axes at once; a vision grid starts at the last maximum + 1 and
+spreads from there; the next text starts at the maximum over all axes + 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Grid = tuple[int, int, int]  # temporal, height and width counts of merged vision tokens
+
+
+@dataclass(frozen=True)
+class RopeSpec:
+    """What a checkpoint says of its rotation: head size, base, axis sections, clock.
+
+    `sections` are counts of frequencies per axis (t, h, w) and sum to `head_dim / 2`;
+    `tokens_per_second` is the length of one second on the time axis.
+    """
+
+    head_dim: int
+    theta: float
+    sections: tuple[int, int, int]
+    tokens_per_second: float
+
+
+def grid_positions(grid: Grid, seconds_per_grid: float, rate: float) -> np.ndarray:
+    """Positions (3, t*h*w) of a vision grid that starts at 0.
+
+    The time axis advances by `seconds_per_grid * rate` per temporal step and is not rounded:
+    at 8 fps the grids of a second lie half a position apart.
+    """
+    t, h, w = np.indices(grid, dtype=np.float32).reshape(3, -1)
+    return np.stack([t * np.float32(seconds_per_grid) * np.float32(rate), h, w])
+
+
+def lay_out(
+    runs: Iterable[tuple[int, Grid | None]], start: float, seconds_per_grid: float, rate: float
+) -> np.ndarray:
+    """Positions (3, n) float32 of consecutive runs, each `(tokens, grid)`; text has no grid.
+
+    Where a time step is a fraction of a position, as at 3 fps, the sums are rounded in the
+    order of the published code: positions agree to the last bit.
+    Raises ValueError when a vision run's token count is not its grid's.
+    """
+    parts, base, text = [], np.float32(0), 0  # `text` tokens stand between `base` and the run
+    for count, grid in runs:
+        if grid is None:
+            text += count
+            continue
+        if count != math.prod(grid):
+            raise ValueError(f'a vision run of {count} tokens cannot have the grid {grid}')
+        parts.append(_line(text) + base)
+        parts.append(grid_positions(grid, seconds_per_grid, rate) + np.float32(text) + base)
+        base, text = parts[-1].max() + np.float32(1), 0
+    parts.append(_line(text) + base)
+    return np.concatenate(parts, axis=1) + np.float32(start)
+
+
+def _line(count: int) -> np.ndarray:
+    """Positions (3, count) of text that starts at 0."""
+    return np.broadcast_to(np.arange(count, dtype=np.float32), (3, count))
+
+
+class Rotary:
+    """Turns positions into rotation tables, on one device.
+
+    `angles` is the type the angles are computed in: float64 lets positions grow for hours
+    without losing the phase, float32 loses it as the published code does. The frequencies are
+    float32 either way, as the checkpoints were trained with.
+    """
+
+    def __init__(
+        self, spec: RopeSpec, device: torch.device, angles: torch.dtype = torch.float64
+    ) -> None:
+        powers = torch.arange(0, spec.head_dim, 2, dtype=torch.float32) / spec.head_dim
+        self._frequencies = (1.0 / spec.theta**powers).to(device, angles)  # (D/2,)
+        axes = torch.tensor([0, 1, 2]).repeat_interleave(torch.tensor(spec.sections))
+        self._axes = axes.to(device)  # (D/2,) which axis drives each frequency
+        self.spec = spec
+
+    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine tables, each (n, head_dim) float32, of `positions` (3, n)."""
+        by_frequency = positions.to(self._frequencies)[self._axes]  # (D/2, n)
+        angles = by_frequency.T * self._frequencies  # (n, D/2)
+        cos, sin = angles.cos().float(), angles.sin().float()
+        return torch.cat([cos, cos], dim=-1), torch.cat([sin, sin], dim=-1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate `x` (n, heads, D) by tables (n, D): in float32, rounded once to x's own type."""
+    half = x.shape[-1] // 2
+    wide = x.float()
+    turned = torch.cat([-wide[..., half:], wide[..., :half]], dim=-1)
+    return (wide * cos[:, None] + turned * sin[:, None]).to(x.dtype)

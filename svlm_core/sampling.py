@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawing the next token from logits: repetition penalty, temperature, top-k, top-p, seed.
+
+The order and the meaning of the steps are those of Hugging Face's logits processors, so that
+the same settings give the same distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from svlm_core.config import Sampling
+
+
+class Sampler:
+    """Draws tokens for one stream, with a random generator of its own."""
+
+    def __init__(self, settings: Sampling, vocabulary: int, device: torch.device) -> None:
+        self._settings = settings
+        self._seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)  # (V,)
+        self._generator = torch.Generator(device)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start the random numbers again from the seed."""
+        self._generator.manual_seed(self._settings.seed)
+
+    def begin(self, retained: Collection[int]) -> None:
+        """Start a reply: the penalty sees every id in memory (and those drawn from now on)."""
+        self._seen.zero_()
+        ids = torch.tensor(list(retained), dtype=torch.long, device=self._seen.device)
+        self._seen[ids] = True
+
+    def draw(self, logits: Tensor) -> int:
+        """The next token id, from logits (V,) float32."""
+        scores = penalise(logits, self._seen, self._settings.repetition_penalty)
+        token = self._choose(scores)
+        self._seen[token] = True
+        return int(token)
+
+    def _choose(self, scores: Tensor) -> Tensor:
+        if self._settings.temperature == 0:
+            return scores.argmax()
+        scores = keep_top_k(scores / self._settings.temperature, self._settings.top_k)
+        probabilities = keep_top_p(scores, self._settings.top_p).softmax(-1)
+        return torch.multinomial(probabilities, 1, generator=self._generator)[0]
+
+
+def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Logits (V,) in which seen tokens are less likely by `penalty`."""
+    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+
+
+def keep_top_k(scores: Tensor, count: int) -> Tensor:
+    """Scores (V,) with all but the best `count` at minus infinity; 0 keeps all."""
+    if not 0 < count < len(scores):
+        return scores
+    return scores.masked_fill(scores < scores.topk(count).values[-1], -torch.inf)
+
+
+def keep_top_p(scores: Tensor, share: float) -> Tensor:
+    """Scores (V,) with the least likely tokens beyond probability `share` at minus infinity."""
+    if share >= 1:
+        return scores
+    ordered, order = scores.sort(descending=False)
+    unlikely = ordered.softmax(-1).cumsum(-1) <= 1 - share
+    unlikely[-1] = False  # the best token always stays
+    return scores.masked_fill(torch.zeros_like(unlikely).scatter(0, order, unlikely), -torch.inf)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tiny golden checkpoint as an engine, and noise for it to watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from svlm_core import StreamingVLM
+from svlm_core.prompt import ChatTokenizer
+
+GOLDEN = Path(__file__).parents[1] / 'parity'
+Frames = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope='session')
+def golden() -> Path:
+    """The folder of the golden cases and their checkpoint; do not change it, copy it."""
+    return GOLDEN
+
+
+@pytest.fixture(scope='session')
+def engine() -> StreamingVLM:
+    return StreamingVLM.from_pretrained(GOLDEN / 'checkpoint', device='cpu', dtype='float32')
+
+
+@pytest.fixture(scope='session')
+def tokenizer() -> ChatTokenizer:
+    return ChatTokenizer(GOLDEN / 'checkpoint')
+
+
+@pytest.fixture(scope='session')
+def noise() -> Frames:
+    """Random frames (count, height, width, 3) of a round; the same number, the same frames."""
+
+    def frames(number: int, height: int = 28, width: int = 28, count: int = 2) -> np.ndarray:
+        rng = np.random.default_rng(number)
+        return rng.integers(0, 256, (count, height, width, 3), np.uint8)
+
+    return frames

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `svlm`: help worth reading, and one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from svlm_core import cli
+from svlm_core.commands.parity import Parity
+from svlm_core.errors import SvlmError
+
+
+def svlm(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, as a person starts it."""
+    command = [sys.executable, '-m', 'svlm_core.cli', *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_tells_what_there_is_and_where_to_begin():
+    done = svlm('--help')
+    assert done.returncode == 0
+    for word in (*cli.COMMANDS, 'svlm doctor', 'svlm caption VIDEO', 'ros2 launch svlm'):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize('name', cli.COMMANDS)
+def test_every_command_says_what_it_does(name):
+    done = svlm(name, '--help')
+    assert done.returncode == 0
+    first, *_ = (cli.COMMANDS[name].__doc__ or '').strip().splitlines()
+    assert first in ' '.join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ('name', 'flags'),
+    [
+        ('caption', 'source --vtt --srt --jsonl --preset --query --previous-text --policy --sink '
+                    '--window --vision-window --fps --model --device --dtype --seed --start '
+                    '--duration'),
+        ('parity', 'case --checkpoint'),
+    ],
+)  # fmt: skip
+def test_the_help_of_a_command_is_complete(name, flags):
+    words = ' '.join(svlm(name, '--help').stdout.lower().split())
+    assert [flag for flag in flags.split() if flag not in words] == []
+
+
+@pytest.mark.parametrize('name', ['', *cli.COMMANDS])
+def test_help_does_not_wait_for_torch(name):
+    code = (
+        'import sys; from svlm_core import cli\n'
+        f'try: cli.main({[name, "--help"] if name else ["--help"]})\n'
+        'except SystemExit: sys.exit("torch" in sys.modules)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ('words', 'status', 'told'),
+    [
+        ((), 2, 'caption'),
+        (('dance',), 2, 'dance'),
+        (('parity',), 2, 'case'),
+        (('parity', '/nowhere'), 1, '/nowhere'),
+        (('caption', '/nowhere.mp4'), 1, '/nowhere.mp4'),
+        (('caption', 'x.mp4', '--preset', 'robo'), 2, 'robo'),
+        (('caption', 'x.mp4', '--policy', 'robo'), 2, 'robo'),
+        (('caption', 'x.mp4', '--sink', '-4'), 1, 'text_sink=-4 is out of range'),
+        (('caption', 'x.mp4', '--fps', 'inf'), 1, 'fps=inf is out of range'),
+    ],
+)
+def test_a_mistake_is_told_without_a_traceback(words, status, told):
+    done = svlm(*words)
+    assert done.returncode == status
+    assert told in done.stderr
+    assert 'Traceback' not in done.stderr
+    if status == 1:
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith('svlm: ')
+
+
+def run_as(monkeypatch, error: BaseException) -> int:
+    def run(self: Parity) -> int:
+        raise error
+
+    monkeypatch.setattr(Parity, 'run', run)
+    return cli.main(['parity', 'case'])
+
+
+def test_errors_that_are_meant_for_a_person_become_a_line(monkeypatch, capsys):
+    assert run_as(monkeypatch, SvlmError('the camera fell down: put it up again')) == 1
+    assert capsys.readouterr().err == 'svlm: the camera fell down: put it up again\n'
+
+
+def test_ctrl_c_is_no_error(monkeypatch, capsys):
+    assert run_as(monkeypatch, KeyboardInterrupt()) == 130
+    assert 'Traceback' not in capsys.readouterr().err
+
+
+def test_what_nobody_foresaw_is_not_hidden(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        run_as(monkeypatch, ZeroDivisionError())

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`svlm doctor`: what it finds, what it advises, and that it lives where things are missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from svlm_core import cli, engine
+from svlm_core.commands import doctor
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Makes it seem that modules are not installed."""
+
+    def hide(*names: str) -> None:
+        find = doctor.find_spec
+        monkeypatch.setattr(
+            doctor, 'find_spec', lambda name: None if name.split('.')[0] in names else find(name)
+        )
+
+    return hide
+
+
+def examine(capsys) -> tuple[int, list[str]]:
+    status = cli.main(['doctor'])
+    return status, capsys.readouterr().out.splitlines()
+
+
+def test_a_machine_that_can_caption_is_well(capsys):
+    status, lines = examine(capsys)
+    assert status == 0
+    assert not [line for line in lines if line.startswith('BAD')]
+    for name in ('python', 'torch', 'transformers', 'av', 'device', 'attention', 'default model'):
+        assert any(line.startswith(f'ok  {name}') for line in lines)
+    text = '\n'.join(lines)
+    assert 'will use' in text
+    assert 'sdpa' in text
+
+
+def test_an_untrained_model_is_called_so(capsys):
+    _, lines = examine(capsys)
+    (model,) = [line for line in lines if 'default model' in line]
+    assert engine.model_card(engine.EMBEDDED)['trained'] == ('UNTRAINED' not in model)
+
+
+def test_without_ros_it_is_well_and_says_what_to_do(capsys, without):
+    without('rclpy')
+    status, lines = examine(capsys)
+    assert status == 0
+    place = next(n for n, line in enumerate(lines) if line.startswith('--  ros 2'))
+    assert 'make setup' in lines[place + 1]
+
+
+def test_without_an_image_converter_it_names_the_extra_in_full(without):
+    without('cv_bridge', 'rosbags')
+    assert 'svlm[ros]' in doctor._images().advice
+
+
+def test_advice_is_printed_as_it_is_brackets_included(capsys, monkeypatch):
+    finding = doctor.Finding('images', None, '[red]none', 'pip install svlm[ros]')
+    monkeypatch.setattr(doctor, 'CHECKS', (lambda: [finding],))
+    _, lines = examine(capsys)
+    assert '[red]none' in lines[-2]
+    assert lines[-1].endswith('-> pip install svlm[ros]')
+
+
+def test_without_a_library_it_says_which_and_goes_no_further(capsys, without):
+    without('torch')
+    status, lines = examine(capsys)
+    assert status == 1
+    assert any(line.startswith('BAD torch') for line in lines)
+    assert any('pip install svlm' in line for line in lines)
+    assert not any('default model' in line for line in lines)
+
+
+def test_a_broken_default_model_is_bad(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, 'EMBEDDED', tmp_path)
+    status, lines = examine(capsys)
+    assert status == 1
+    assert any(line.startswith('BAD default model') and str(tmp_path) in line for line in lines)
