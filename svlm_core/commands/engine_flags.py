@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags that name a model and set up a stream, for every command that runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+from svlm_core.config import PRESETS, Policy, Preset, Sampling, StreamSettings, preset
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from svlm_core.engine import EngineInfo, StreamingVLM
+
+UNTRAINED = 'UNTRAINED: {} has random weights, its captions mean nothing'
+
+
+class Unset(Enum):
+    """A flag that was not given leaves its setting to the preset; None means no limit."""
+
+    PRESET = 'preset'
+
+
+def _read(setting: str, parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+    """How the flag of a setting is read; the help shows its default if all presets agree on it."""
+    defaults = {str(_value(settings, setting)) for settings in PRESETS.values()}
+    default = defaults.pop() if len(defaults) == 1 else 'set-by-preset'
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [default or 'empty'],
+    )
+
+
+def _value(settings: StreamSettings, name: str) -> Any:
+    return getattr(settings if hasattr(settings, name) else settings.sampling, name)
+
+
+def _help(setting: str) -> Any:
+    """The help of a setting, which stands in config.py and nowhere else."""
+    specs = StreamSettings.__dataclass_fields__ | Sampling.__dataclass_fields__
+    return arg(help=specs[setting].metadata['help'])
+
+
+def _or_none(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Accept the word none, for no limit."""
+    return lambda word: None if word.lower() == 'none' else parse(word)
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(word: str) -> str:
+        if word not in choices:
+            raise ValueError(f'{word!r} is none of {", ".join(choices)}')
+        return word
+
+    return parse
+
+
+@dataclass(frozen=True)
+class EngineFlags:
+    """Which model runs where, and how its stream remembers and speaks."""
+
+    model: Annotated[
+        str | None,
+        arg(
+            help='checkpoint folder or Hugging Face id; None: the built-in svlm-tiny',
+            metavar='MODEL',
+        ),
+    ] = None
+    device: Annotated[str, arg(help='auto, cpu, cuda, cuda:1, ...', metavar='DEVICE')] = 'auto'
+    dtype: Annotated[str, arg(help='auto, float32, bfloat16 or float16', metavar='DTYPE')] = 'auto'
+    preset: Annotated[
+        Preset,
+        arg(help='robot: fit for use; reference: what the published code does, to the token'),
+    ] = 'robot'
+    query: Annotated[str | Unset, _read('query', str, 'TEXT'), _help('query')] = Unset.PRESET
+    previous_text: Annotated[
+        str | Unset, _read('previous_text', str, 'TEXT'), _help('previous_text')
+    ] = Unset.PRESET
+    policy: Annotated[
+        Policy | Unset,
+        _read('policy', _one_of(get_args(Policy)), f'{{{",".join(get_args(Policy))}}}'),
+        _help('policy'),
+    ] = Unset.PRESET
+    sink: Annotated[
+        int | Unset | None, _read('text_sink', _or_none(int), 'TOKENS|none'), _help('text_sink')
+    ] = Unset.PRESET
+    window: Annotated[
+        int | Unset | None,
+        _read('text_window', _or_none(int), 'TOKENS|none'),
+        _help('text_window'),
+    ] = Unset.PRESET
+    vision_window: Annotated[
+        float | Unset | None,
+        _read('vision_window', _or_none(float), 'SECONDS|none'),
+        _help('vision_window'),
+    ] = Unset.PRESET
+    capacity: Annotated[
+        int | Unset | None, _read('capacity', _or_none(int), 'TOKENS|none'), _help('capacity')
+    ] = Unset.PRESET
+    fps: Annotated[float | Unset, _read('fps', float, 'RATE'), _help('fps')] = Unset.PRESET
+    temperature: Annotated[
+        float | Unset, _read('temperature', float, 'NUMBER'), _help('temperature')
+    ] = Unset.PRESET
+    seed: Annotated[int | Unset, _read('seed', int, 'NUMBER'), _help('seed')] = Unset.PRESET
+
+    def settings(self) -> StreamSettings:
+        """The preset with the flags that were given laid over it. Raises SettingsError."""
+        flags = {
+            'query': self.query,
+            'previous_text': self.previous_text,
+            'policy': self.policy,
+            'text_sink': self.sink,
+            'text_window': self.window,
+            'vision_window': self.vision_window,
+            'capacity': self.capacity,
+            'fps': self.fps,
+        }
+        draw = {'temperature': self.temperature, 'seed': self.seed}
+        sampling = replace(PRESETS[self.preset].sampling, **_given(draw))
+        return preset(self.preset, sampling=sampling, **_given(flags))
+
+
+def load_engine(model: str | None, device: str, dtype: str) -> StreamingVLM:
+    """Load the engine; torch is first imported here."""
+    from svlm_core.engine import StreamingVLM
+
+    return StreamingVLM.from_pretrained(model, device=device, dtype=dtype)
+
+
+def introduction(info: EngineInfo) -> str:
+    """One line about an engine."""
+    size = f'{info.parameters / 1e6:,.1f} M parameters'
+    return f'{info.model}: {size}, {info.dtype} on {info.device}, attention {info.attention}'
+
+
+def warning(info: EngineInfo) -> str:
+    """What must stand over every caption of this engine; empty for a trained model."""
+    return '' if info.trained else UNTRAINED.format(info.model)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not Unset.PRESET}

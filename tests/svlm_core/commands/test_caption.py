@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`svlm caption` as a person meets it: what is printed, what is written, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from svlm_core import cli
+from svlm_core.caption import Caption
+from svlm_core.commands import caption as command
+from svlm_core.config import StreamSettings
+from svlm_core.errors import CheckpointError
+from svlm_core.records import Record
+
+CHECKPOINT = Path(__file__).parents[2] / 'parity' / 'checkpoint'
+
+
+@dataclass
+class FakeStream:
+    """Says the brightness it sees, and nothing on odd seconds."""
+
+    settings: StreamSettings
+    held: int = 0
+    capacity: int = 1000
+    memory_bytes: int = 4_000_000
+    seen: list = field(default_factory=list)
+    before_each: object = staticmethod(lambda number: None)
+
+    def step(self, frames: np.ndarray, start: float) -> Caption:
+        self.before_each(len(self.seen))
+        assert frames.dtype == np.uint8
+        assert frames.shape[0] == self.settings.frames_per_round
+        self.seen.append(start)
+        self.held += 10
+        text = (
+            '' if int(start) % 2 else f'Brightness {round(frames.mean(), -1):.0f} <b>[red]\x1b[2J'
+        )
+        return Caption(text, start, start + 1, (1, 2), 'end', self.held, {})
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """An engine that needs no model; `engine.stream` is the stream it opened."""
+    fake = SimpleNamespace(trained=True, stream=None, before_each=lambda number: None)
+    fake.loaded = None
+
+    def open_stream(settings: StreamSettings) -> FakeStream:
+        fake.stream = FakeStream(settings)
+        fake.stream.before_each = fake.before_each
+        return fake.stream
+
+    def load(model, device, dtype):
+        fake.loaded = (model, device, dtype)
+        info = SimpleNamespace(
+            model='fake', trained=fake.trained, device='cpu', dtype='float32',
+            attention='sdpa', parameters=1_200_000,
+        )  # fmt: skip
+        return SimpleNamespace(info=info, open=open_stream)
+
+    monkeypatch.setattr(command, 'load_engine', load)
+    return fake
+
+
+@pytest.fixture(scope='session')
+def video(tmp_path_factory) -> Path:
+    """Six seconds at 24 fps; second n has the brightness 40 n."""
+    path = tmp_path_factory.mktemp('video') / 'clip.mkv'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=Fraction(24))
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, 'yuv420p', 12
+        for number in range(6 * 24):
+            grey = np.full((48, 64, 3), 40 * (number // 24), dtype=np.uint8)
+            grey[::2, ::2] ^= np.uint8(number % 4)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format='rgb24')))
+        container.mux(stream.encode())
+    return path
+
+
+def svlm(*words: object) -> int:
+    return cli.main(['caption', *map(str, words)])
+
+
+def rows(path: Path) -> list[Record]:
+    return [Record.from_json(line) for line in path.read_text().splitlines()]
+
+
+def test_captions_are_printed_and_written(engine, video, tmp_path, capfd):
+    out = {kind: tmp_path / f'out.{kind}' for kind in ('vtt', 'srt', 'jsonl')}
+    status = svlm(video, *(part for kind, path in out.items() for part in (f'--{kind}', path)))
+    printed = capfd.readouterr()
+    assert status == 0
+    assert printed.out.splitlines() == [
+        '0:00 - 0:01  Brightness 0 <b>[red] [2J',
+        '0:02 - 0:03  Brightness 80 <b>[red] [2J',
+        '0:04 - 0:05  Brightness 160 <b>[red] [2J',
+    ]
+    assert 'fake: 1.2 M parameters, float32 on cpu' in printed.err
+    assert '6 rounds, 3 with words: 6 s of stream' in printed.err
+    assert 'memory holds 60 of 1000 tokens (4.0 MB)' in printed.err
+    assert 'UNTRAINED' not in printed.err
+    records = rows(out['jsonl'])
+    assert [record.sequence for record in records] == list(range(6))
+    assert [record.kind for record in records] == ['caption', 'silence'] * 3
+    assert [record.window_start for record in records] == [0, 1, 2, 3, 4, 5]
+    assert {record.camera for record in records} == {str(video)}
+    assert out['vtt'].read_text().count('-->') == out['srt'].read_text().count('-->') == 3
+
+
+def test_an_untrained_model_is_named_so_once_and_in_the_subtitles(engine, video, tmp_path, capfd):
+    engine.trained = False
+    assert svlm(video, '--duration', 2, '--vtt', tmp_path / 'out.vtt') == 0
+    assert capfd.readouterr().err.count('UNTRAINED') == 1
+    assert 'NOTE UNTRAINED: fake' in (tmp_path / 'out.vtt').read_text()
+
+
+def test_start_and_duration_choose_the_seconds(engine, video):
+    assert svlm(video, '--start', 2, '--duration', 3) == 0
+    assert engine.stream.seen == [2, 3, 4]
+
+
+def test_a_folder_of_images_is_a_source_too(engine, tmp_path):
+    for number in range(10):
+        context = av.CodecContext.create('png', 'w')
+        context.height, context.width, context.pix_fmt = 8, 8, 'rgb24'
+        context.time_base = Fraction(1)
+        picture = np.full((8, 8, 3), number, dtype=np.uint8)
+        frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+        data = b''.join(bytes(p) for p in (*context.encode(frame), *context.encode(None)))
+        (tmp_path / f'{number}.png').write_bytes(data)
+    assert svlm(tmp_path) == 0
+    assert len(engine.stream.seen) == 5  # two images a second, as the stream takes them
+    assert svlm(tmp_path, '--image-fps', 5, '--fps', 4) == 0
+    assert len(engine.stream.seen) == 2
+
+
+def test_flags_reach_the_settings_and_the_rest_is_the_presets(engine, video):
+    flags = '--query None --previous-text before --policy window --sink none --window 7'
+    flags += ' --vision-window 4.5 --fps 4 --seed 3 --temperature 0 --capacity 5000'
+    flags += ' --model m --device cuda --dtype float16 --duration 1'
+    assert svlm(video, *flags.split()) == 0
+    settings = engine.stream.settings
+    assert (settings.query, settings.previous_text, settings.policy) == (
+        'None',
+        'before',
+        'window',
+    )
+    assert (settings.text_sink, settings.text_window) == (None, 7)
+    assert (settings.vision_window, settings.fps, settings.capacity) == (4.5, 4, 5000)
+    assert (settings.sampling.seed, settings.sampling.temperature) == (3, 0)
+    assert settings.sampling.top_k == 50
+    assert engine.loaded == ('m', 'cuda', 'float16')
+
+    assert svlm(video, '--preset', 'reference', '--vision-window', 'none', '--duration', 1) == 0
+    settings = engine.stream.settings
+    assert (settings.query, settings.published_quirks) == ('Commentate on this match', True)
+    assert (settings.vision_window, settings.text_sink) == (None, 512)
+
+
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_second_in_work(engine, video, tmp_path, number, status):
+    def interrupt(round: int) -> None:
+        if round == 2:
+            os.kill(os.getpid(), number)
+
+    engine.before_each = interrupt
+    before = signal.getsignal(number)
+    files = ('--jsonl', tmp_path / 'out.jsonl', '--vtt', tmp_path / 'out.vtt')
+    assert svlm(video, *files) == status
+    assert [record.sequence for record in rows(tmp_path / 'out.jsonl')] == [0, 1, 2]
+    assert (tmp_path / 'out.vtt').read_text().endswith('[2J\n\n')
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_at_once(engine, video, tmp_path, capfd):
+    def interrupt(round: int) -> None:
+        if round == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    engine.before_each = interrupt
+    assert svlm(video, '--jsonl', tmp_path / 'out.jsonl') == 130
+    assert [record.sequence for record in rows(tmp_path / 'out.jsonl')] == [0, 1]
+    assert 'once more to end at once' in capfd.readouterr().err
+
+
+def complaint(capfd) -> str:
+    """The one line that names the trouble."""
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith('svlm: ')]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_truncated_video_keeps_its_captions_and_fails(engine, video, tmp_path, capfd):
+    cut = tmp_path / 'cut.mkv'
+    data = video.read_bytes()
+    cut.write_bytes(data[: len(data) * 6 // 10])
+    assert svlm(cut, '--jsonl', tmp_path / 'out.jsonl', '--srt', tmp_path / 'out.srt') == 1
+    assert 'cut.mkv is cut short' in complaint(capfd)
+    records = rows(tmp_path / 'out.jsonl')
+    assert 2 <= len(records) <= 5
+    assert records[-1].text in (tmp_path / 'out.srt').read_text()
+
+
+def test_bad_input_never_empties_older_captions(engine, video, tmp_path, capfd):
+    old = tmp_path / 'out.vtt'
+    old.write_text('an hour of work')
+    (tmp_path / 'zero.mp4').touch()
+    for source, words in (
+        (tmp_path / 'zero.mp4', 'is empty'),
+        (tmp_path / 'nowhere.mp4', 'no such file'),
+        ('rtsp://robot/camera', 'not supported yet'),
+    ):
+        assert svlm(source, '--vtt', old) == 1
+        assert words in complaint(capfd)
+    assert svlm(video, '--vtt', old, '--jsonl', tmp_path / 'no' / 'out.jsonl') == 1
+    assert 'its folder does not exist' in complaint(capfd)
+    assert svlm(video, '--vtt', old, '--srt', old) == 1
+    assert 'named twice' in complaint(capfd)
+    assert old.read_text() == 'an hour of work'
+
+
+def test_a_model_that_does_not_load_costs_nothing_either(video, tmp_path, capfd, monkeypatch):
+    def load(model, device, dtype):
+        raise CheckpointError('shard 2 is missing')
+
+    monkeypatch.setattr(command, 'load_engine', load)
+    old = tmp_path / 'out.vtt'
+    old.write_text('an hour of work')
+    assert svlm(video, '--vtt', old) == 1
+    assert complaint(capfd) == 'svlm: shard 2 is missing'
+    assert old.read_text() == 'an hour of work'
+
+
+def test_the_source_is_never_overwritten(engine, video, capfd):
+    size = video.stat().st_size
+    assert svlm(video, '--srt', video) == 1
+    assert 'is the source' in complaint(capfd)
+    assert video.stat().st_size == size
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='Linux has /dev/full')
+def test_a_full_disk_ends_with_one_line(engine, video, tmp_path, capfd):
+    assert svlm(video, '--jsonl', tmp_path / 'out.jsonl', '--srt', '/dev/full') == 1
+    assert 'No space left on device' in complaint(capfd)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        (['--start', '100'], 'nothing to caption'),
+        (['--start', '-1'], 'start'),
+        (['--duration', '0'], 'duration'),
+        (['--image-fps', '0'], 'image-fps'),
+        (['--sink', '-3'], 'text_sink=-3 is out of range'),
+        (['--fps', '1.3'], 'frames a round'),
+        (['--temperature', '-1'], 'temperature'),
+    ],
+)
+def test_a_flag_out_of_range_gives_one_line(engine, video, capfd, flags, words):
+    assert svlm(video, *flags) == 1
+    assert words in complaint(capfd)
+
+
+def test_help_names_every_flag_and_its_default(capsys):
+    with pytest.raises(SystemExit) as left:
+        svlm('--help')
+    assert left.value.code == 0
+    text = ' '.join(capsys.readouterr().out.split())
+    flags = """vtt srt jsonl preset query previous-text policy sink window vision-window fps model
+        device dtype seed start duration temperature image-fps capacity"""
+    for flag in flags.split():
+        assert f'--{flag} ' in text
+    assert 'oldest tokens of previous text, kept for good (default: 512)' in text.replace('│ ', '')
+    assert 'svlm caption patrol.mp4 --vtt patrol.vtt' in text
+
+
+@pytest.mark.parametrize('preset', ['robot', 'reference'])
+def test_the_real_engine_captions_a_real_file(video, tmp_path, capfd, preset):
+    words = (video, '--model', CHECKPOINT, '--device', 'cpu', '--dtype', 'float32')
+    for name in ('first', 'again'):
+        out = tmp_path / f'{name}.jsonl'
+        assert svlm(*words, '--preset', preset, '--duration', 4, '--jsonl', out) == 0
+    records = rows(tmp_path / 'first.jsonl')
+    assert [record.sequence for record in records] == [0, 1, 2, 3]
+    assert all(1 <= record.tokens <= 20 for record in records)
+    assert records == rows(tmp_path / 'again.jsonl')  # same seed and frames, same captions
+    assert '4 rounds' in capfd.readouterr().err
