@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node publishes, built from plain data: svlm/msg/Caption and svlm/msg/Status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
+from svlm.msg import Caption, Status
+
+from svlm_core.config import StreamSettings
+from svlm_ros.mailbox import SECOND, Counts
+from svlm_ros.parameters import NodeSettings
+from svlm_ros.worker import Progress
+
+
+@dataclass
+class Activity:
+    """What the node is doing; the numbers of Status that change from second to second."""
+
+    state: str
+    frame_id: str = ''
+    rounds: int = 0
+    rounds_late: int = 0
+    latency: float = float('nan')
+    frame_age: float = float('nan')
+    last_error: str = ''
+
+
+def time(stamp: int) -> Time:
+    """Nanoseconds as a message."""
+    return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
+
+
+def nanoseconds(stamp: Time) -> int:
+    """A message as nanoseconds."""
+    return stamp.sec * SECOND + stamp.nanosec
+
+
+def caption_message(progress: Progress, camera: str, now: int) -> Caption:
+    """A caption as it stands at `now` (ns of the node's clock)."""
+    taken = progress.round
+    newest = taken.frames[-1]
+    silent = progress.done and not progress.text
+    return Caption(
+        header=Header(stamp=time(newest.stamp), frame_id=newest.message.header.frame_id),
+        camera=camera,
+        window_start=time(taken.origin + round(taken.start * SECOND)),
+        sequence=taken.index,
+        kind=Caption.SILENCE if silent else Caption.CAPTION,
+        text=progress.text,
+        delta=progress.delta,
+        done=progress.done,
+        late=progress.late,
+        frames_used=progress.shown,
+        frames_repeated=progress.repeated,
+        frames_dropped=taken.dropped,
+        tokens=progress.tokens,
+        latency=(now - newest.stamp) / SECOND,
+    )
+
+
+def status_message(
+    now: int,
+    camera: str,
+    activity: Activity,
+    counts: Counts,
+    node: NodeSettings,
+    settings: StreamSettings,
+    backend: str,
+) -> Status:
+    """What is known before a model is loaded; `add_model` tells the rest."""
+    return Status(
+        header=Header(stamp=time(now), frame_id=activity.frame_id),
+        camera=camera,
+        model=node.model,
+        device=node.device,
+        dtype=node.dtype,
+        image_backend=backend,
+        preset=node.preset,
+        policy=settings.policy,
+        query=settings.query,
+        state=activity.state,
+        rounds=activity.rounds,
+        rounds_late=activity.rounds_late,
+        latency=activity.latency,
+        frame_age=activity.frame_age,
+        last_error=activity.last_error,
+        frames_received=counts.received,
+        frames_used=counts.used,
+        frames_dropped=counts.dropped,
+        frames_pending=counts.pending,
+    )
+
+
+def add_model(status: Status, info: Any, stream: Any) -> Status:
+    """The same status with what a loaded engine says of itself and of its stream's memory."""
+    status.model, status.trained = info.model, info.trained
+    status.device, status.dtype, status.attention = info.device, info.dtype, info.attention
+    status.tokens_held, status.tokens_capacity = stream.held, stream.capacity
+    status.memory_bytes = stream.memory_bytes
+    return status

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one inference thread: takes rounds from the mailbox, runs the engine, tells a listener.
+
+Knows no ROS. An error in a round is told and survived: it costs the round, and the memory of the
+stream stays. A full memory, or a second failure in a row, resets the stream; only a reset that
+fails ends the thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Event, Thread
+from typing import Any, Protocol
+
+import numpy as np
+
+from svlm_core.errors import FrameError, MemoryFull
+from svlm_ros.conversion import Picture
+from svlm_ros.mailbox import Frame, Mailbox, Round
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What has been said about a round so far; `done` marks the last of a round.
+
+    `shown` frames went into the model, of which `repeated` stand in for missing ones; `late` is
+    true once the round has taken longer than it lasts or a newer one is already complete.
+    """
+
+    round: Round
+    text: str
+    delta: str
+    done: bool
+    late: bool
+    shown: int
+    repeated: int
+    tokens: int
+
+
+class Listener(Protocol):
+    """Who is told. Called from the inference thread."""
+
+    def said(self, progress: Progress) -> None:
+        """Part of a caption, or with `done` all of it."""
+
+    def failed(self, error: Exception, *, fatal: bool) -> None:
+        """A round was lost to `error`; `fatal`: the thread ends."""
+
+
+class Worker:
+    """Runs one stream of the engine on the rounds of one mailbox, in one thread."""
+
+    def __init__(
+        self,
+        stream: Any,
+        mailbox: Mailbox,
+        convert: Callable[[Any], Picture],
+        listener: Listener,
+        *,
+        partial: bool,
+    ) -> None:
+        self._stream = stream
+        self._mailbox = mailbox
+        self._convert = convert
+        self._listener = listener
+        self._partial = partial
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name='inference', daemon=True)
+
+    def start(self) -> None:
+        """Begin to take rounds."""
+        self._thread.start()
+
+    def stop(self, patience: float = 10) -> bool:
+        """End the thread at the next token; False when it did not end in `patience` seconds."""
+        self._stop.set()
+        self._mailbox.close()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        failures = 0
+        while (taken := self._mailbox.take()) is not None:
+            try:
+                self._caption(taken)
+                failures = 0
+            except FrameError as error:
+                self._listener.failed(error, fatal=False)
+            except Exception as error:  # whatever broke, the next second deserves a try
+                self._listener.failed(error, fatal=False)
+                failures += 1
+                beyond = isinstance(error, MemoryFull) or failures > 1
+                if beyond and not self._reset():
+                    return
+
+    def _reset(self) -> bool:
+        try:
+            self._stream.reset()
+        except Exception as error:  # told, and the node ends with it
+            self._listener.failed(error, fatal=True)
+            return False
+        return True
+
+    def _caption(self, taken: Round) -> None:
+        began = time.monotonic()
+        frames, substituted = self._read(taken)
+        progress = Progress(
+            round=taken,
+            text='',
+            delta='',
+            done=False,
+            late=False,
+            shown=len(frames),
+            repeated=taken.repeated + substituted,
+            tokens=0,
+        )
+        for token in self._stream.tokens(frames, taken.start):
+            if self._stop.is_set():
+                return
+            progress = replace(progress, tokens=progress.tokens + 1)
+            if self._partial and token.delta:
+                progress = self._tell(progress, token.text, began)
+        self._tell(replace(progress, done=True), self._stream.last.text, began)
+
+    def _tell(self, progress: Progress, text: str, began: float) -> Progress:
+        slow = time.monotonic() - began > self._stream.settings.chunk_seconds
+        progress = replace(
+            progress,
+            text=text,
+            delta=text.removeprefix(progress.text),
+            late=slow or self._mailbox.waiting,
+        )
+        self._listener.said(progress)
+        return progress
+
+    def _read(self, taken: Round) -> tuple[Picture, int]:
+        """The frames of a round, (T, H, W, 3) uint8, and how many had to be substituted.
+
+        A frame that cannot be read, or has another size than the newest one, is replaced by the
+        newest that can. Raises FrameError when none can be read.
+        """
+        pictures: dict[Frame, Picture] = {}  # a repeated frame is read once
+        problem: FrameError | None = None
+        for frame in dict.fromkeys(taken.frames):
+            try:
+                pictures[frame] = self._convert(frame.message)
+            except FrameError as error:
+                self._mailbox.spoil()
+                problem = error
+        if problem is not None:
+            if not pictures:
+                raise problem
+            self._listener.failed(problem, fatal=False)
+        newest = list(pictures.values())[-1]
+        fits = {frame for frame, picture in pictures.items() if picture.shape == newest.shape}
+        shown = [pictures[frame] if frame in fits else newest for frame in taken.frames]
+        return np.stack(shown), sum(frame not in fits for frame in taken.frames)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small engine with the contract of the real one, for tests of everything around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+Reply = Callable[[int, np.ndarray], str]
+
+
+@dataclass
+class FakeStream:
+    """Says what `reply` returns for a round (number, frames), a word at a time; it may raise.
+
+    `seen` keeps (start, frames) of every round; `pause` seconds pass before each word, with the
+    interpreter free for other threads, as on a GPU.
+    """
+
+    settings: Any
+    reply: Reply
+    pause: float = 0
+    seen: list[tuple[float, np.ndarray]] = field(default_factory=list)
+    words: int = 0
+    resets: int = 0
+    last: Any = None
+    held: int = 0
+    capacity: int = 1000
+    memory_bytes: int = 4096
+
+    def tokens(self, frames: np.ndarray, start: float) -> Iterator[Any]:
+        assert frames.dtype == np.uint8
+        assert frames.shape[0] == self.settings.frames_per_round
+        self.seen.append((start, frames))
+        words = self.reply(len(self.seen) - 1, frames).split()
+        for i in range(len(words) + 1):  # the last token is the end mark: it adds no text
+            time.sleep(self.pause)
+            self.words += 1
+            self.held += 1
+            delta = ' ' * bool(0 < i < len(words)) + words[i] if i < len(words) else ''
+            yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=delta)
+        self.last = SimpleNamespace(text=' '.join(words), ids=tuple(range(len(words) + 1)))
+
+    def reset(self) -> None:
+        self.resets += 1
+        self.held = 0
+
+
+@dataclass
+class FakeEngine:
+    """Opens one FakeStream."""
+
+    reply: Reply = lambda number, frames: f'second {number}'
+    pause: float = 0
+    trained: bool = True
+    stream: Any = None
+
+    @property
+    def info(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            model='fake',
+            trained=self.trained,
+            device='cpu',
+            dtype='float32',
+            attention='none',
+            parameters=1234,
+        )
+
+    def open(self, settings: Any) -> FakeStream:
+        self.stream = FakeStream(settings, self.reply, self.pause)
+        return self.stream

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mailbox: rounds sampled by stamp, the newest wins, every frame accounted for."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from svlm_ros.mailbox import SECOND, Mailbox, Round
+
+EPOCH = 1_700_000_000 * SECOND
+
+
+def ns(seconds: float) -> int:
+    return round(seconds * SECOND)
+
+
+def put(box: Mailbox, *seconds: float) -> None:
+    """Frames whose messages are their own stamps, in seconds after EPOCH."""
+    for stamp in seconds:
+        box.put(stamp, EPOCH + ns(stamp), received=0)
+
+
+def shown(taken: Round | None) -> list[float]:
+    assert taken is not None
+    return [frame.message for frame in taken.frames]
+
+
+def steady(fps: float, seconds: float) -> list[float]:
+    return [i / fps for i in range(round(fps * seconds))]
+
+
+def account(box: Mailbox) -> dict[str, int]:
+    """What is not zero in the counts."""
+    counts = {name: getattr(box.counts, name) for name in box.counts.__dataclass_fields__}
+    return {name: number for name, number in counts.items() if number}
+
+
+@pytest.fixture
+def box() -> Mailbox:
+    return Mailbox(fps=2, frames_per_round=2)
+
+
+@pytest.mark.parametrize('fps', [2, 4, 10, 24, 30, 60])
+def test_integer_frame_rates_are_sampled_at_exactly_t_and_t_plus_half(box, fps):
+    found = []
+    for stamp in steady(fps, 5):
+        put(box, round(stamp, 4))  # stamps of real cameras are not exact
+        if box.waiting:
+            found.append(box.take())
+    assert [taken.start for taken in found] == [0, 1, 2, 3, 4]
+    assert [shown(taken) for taken in found] == [[t, t + 0.5] for t in range(5)]
+    assert not any(taken.repeated for taken in found)
+
+
+def test_a_round_is_ready_as_soon_as_its_second_instant_has_a_frame(box):
+    put(box, 0, 0.1, 0.2, 0.3, 0.4)
+    assert not box.waiting
+    put(box, 0.4999)  # a stamp is never exact
+    assert box.waiting
+
+
+def test_of_two_frames_around_an_instant_the_nearer_one_is_shown(box):
+    put(box, 0, 0.48, 0.58)
+    assert shown(box.take()) == [0, 0.48]
+    put(box, 0.9, 1.02, 1.4, 1.51)
+    assert shown(box.take()) == [1.02, 1.51]
+
+
+def test_a_two_hertz_camera_that_jitters_loses_and_repeats_nothing(box):
+    stamps = [0, 0.49, 1.02, 1.47, 2.03, 2.5, 2.98, 3.51, 4.0]
+    rounds = []
+    for stamp in stamps:
+        put(box, stamp)
+        if box.waiting:
+            rounds.append(shown(box.take()))
+    assert rounds == [[0, 0.49], [1.02, 1.47], [2.03, 2.5], [2.98, 3.51]]
+    assert account(box) == {'received': 9, 'used': 8, 'pending': 1}
+
+
+def test_a_slow_camera_has_its_last_frame_repeated_and_counted(box):
+    rounds = []
+    for stamp in range(5):
+        put(box, stamp)
+        if box.waiting:
+            rounds.append(box.take())
+    assert [shown(taken) for taken in rounds] == [[t, t] for t in range(4)]
+    assert [taken.repeated for taken in rounds] == [1, 1, 1, 1]
+    assert account(box) == {'received': 5, 'used': 4, 'repeated': 4, 'pending': 1}
+
+
+def test_a_busy_worker_gets_the_newest_complete_second_and_the_others_are_counted(box):
+    put(box, *steady(10, 0.6))
+    assert box.take().index == 0
+    put(box, *(t for t in steady(10, 5.7) if t > 0.55))  # while it works: five more seconds
+    taken = box.take()
+    assert (taken.index, taken.start, shown(taken)) == (5, 5.0, [5.0, 5.5])
+    assert taken.dropped == 48  # of 51 that came since: two are shown, 5.6 is still the newest
+    assert account(box) == {
+        'received': 57,
+        'used': 4,
+        'pending': 1,
+        'unsampled': 44,
+        'skipped': 8,
+    }
+
+
+def test_after_a_silence_the_stream_goes_on_at_the_second_of_the_new_frame(box):
+    put(box, *steady(10, 3.3))
+    assert box.take().index == 2
+    put(box, 100.0, 100.1, 100.5)
+    taken = box.take()
+    assert (taken.index, shown(taken)) == (100, [100.0, 100.5])
+
+
+def test_the_second_that_a_silence_cuts_is_shown_with_its_last_frame_repeated(box):
+    put(box, *steady(10, 3.3))
+    assert box.take().index == 2
+    put(box, 50.2)
+    taken = box.take()
+    assert (taken.index, shown(taken), taken.repeated) == (3, [3.0, 3.2], 0)
+
+
+def test_a_second_without_any_frame_of_its_own_makes_no_round(box):
+    put(box, 0, 0.5)
+    box.take()
+    put(box, 10.3)
+    assert not box.waiting
+
+
+def test_a_jump_of_fifty_years_costs_no_time(box):
+    box.put('unset clock', 1, received=1)
+    box.put('set clock', EPOCH, received=1)
+    assert shown(box.take()) == ['unset clock', 'unset clock']
+    box.put('next', EPOCH + SECOND, received=1)
+    assert box.counts.received == 3
+
+
+def test_stamps_that_stand_still_or_go_back_are_dropped_and_counted(box):
+    put(box, 1.0)
+    assert not box.put('again', EPOCH + ns(1.0), received=0)
+    assert not box.put('earlier', EPOCH + ns(0.5), received=0)
+    assert account(box) == {'received': 3, 'stale': 2, 'pending': 1}
+
+
+def test_a_camera_that_leaves_its_stamps_zero_is_sampled_by_time_of_arrival(box):
+    for tenth in range(6):
+        box.put(tenth, 0, received=EPOCH + tenth * SECOND // 10)
+    taken = box.take()
+    assert shown(taken) == [0, 5]
+    assert taken.frames[-1].stamp == EPOCH + SECOND // 2
+    assert taken.origin == EPOCH
+
+
+def test_unreadable_frames_are_counted_before_and_after_sampling(box):
+    box.refuse()
+    put(box, 0, 0.5)
+    box.take()
+    box.spoil()
+    assert account(box) == {'received': 3, 'used': 1, 'unreadable': 2}
+
+
+@pytest.mark.parametrize(
+    ('fps', 'size', 'seconds'), [(1, 1, 1), (2, 4, 2), (4, 4, 1), (0.5, 1, 2)]
+)
+def test_other_rates_and_lengths_of_a_round(fps, size, seconds):
+    box = Mailbox(fps, size)
+    for stamp in steady(20, 4 * seconds):
+        put(box, stamp)
+        if box.waiting:
+            taken = box.take()
+            assert taken.start == taken.index * seconds
+            assert shown(taken) == [taken.start + i / fps for i in range(size)]
+    assert taken.index == 3
+
+
+def test_the_taker_sleeps_until_a_round_is_ready(box):
+    found = []
+    taker = Thread(target=lambda: found.append(box.take()))
+    taker.start()
+    put(box, 0, 0.5)
+    taker.join(10)
+    assert shown(found[0]) == [0, 0.5]
+
+
+def test_closing_wakes_the_taker_with_nothing_even_when_a_round_is_ready(box):
+    found = []
+    taker = Thread(target=lambda: found.append(box.take()))
+    taker.start()
+    box.close()
+    taker.join(10)
+    put(box, 0, 0.5)
+    assert found == [None]
+    assert box.take() is None
+
+
+STEPS = st.one_of(
+    st.integers(1, 60).map(lambda cs: ('put', cs * SECOND // 100)),
+    st.sampled_from([-3 * SECOND, -1, 0, 1, 2 * SECOND, 3600 * SECOND]).map(lambda d: ('put', d)),
+    st.sampled_from([('take', 0), ('refuse', 0)]),
+)
+
+
+@given(st.lists(STEPS, max_size=120), st.sampled_from([(2, 2), (1, 1), (4, 4), (2, 6)]))
+def test_every_frame_is_accounted_for_whatever_comes_in_whatever_order(steps, shape):
+    fps, size = shape
+    box, stamp, taken = Mailbox(fps, size), EPOCH, []
+    for action, delta in steps:
+        if action == 'refuse':
+            box.refuse()
+        if action == 'put':
+            accepted = box.put(None, stamp + delta, received=1)
+            stamp = stamp + delta if accepted else stamp
+        if action == 'take' and box.waiting:
+            taken.append(box.take())
+        counts = box.counts
+        assert counts.received == counts.used + counts.dropped + counts.pending
+        assert counts.pending <= 2 * size + 1
+        assert min(getattr(counts, name) for name in counts.__dataclass_fields__) >= 0
+    assert counts_by_round(taken) == (box.counts.used, box.counts.repeated) if steps else True
+    assert [t.index for t in taken] == sorted({t.index for t in taken})
+
+
+def counts_by_round(taken: list[Round]) -> tuple[int, int]:
+    """Frames used once, and showings that were repeats, from the rounds themselves."""
+    return len({frame for t in taken for frame in t.frames}), sum(t.repeated for t in taken)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.sampled_from([1, 2, 3]))
+@example([75, 50, 1], 1)  # a frame just between two others: the third instant sees nothing new
+def test_the_rounds_are_those_of_a_sampler_that_sees_all_stamps_at_once(gaps, size):
+    box, stamp, stamps, found = Mailbox(2, size), 0, [], []
+    for gap in gaps:
+        stamps.append(stamp)
+        box.put(stamp, EPOCH + stamp * SECOND // 100, received=0)
+        if box.waiting:
+            taken = box.take()
+            found.append((taken.index, shown(taken)))
+        stamp += gap
+    assert found == sampled_at_once(stamps, size)
+
+
+def sampled_at_once(stamps: list[int], size: int) -> list[tuple[int, list[int]]]:
+    """Rounds of instants 50 hundredths apart, from all stamps (hundredths, ascending)."""
+    chosen, rounds, used = [], [], set()
+    for i, at in enumerate(range(0, stamps[-1] + 1, 50)):
+        after = min(s for s in stamps if s >= at)
+        before = max((s for s in stamps if s < at), default=after)
+        nearer = after if after - at <= 25 and after - at < at - before else before
+        chosen.append(after if before == after else nearer)
+        if (i + 1) % size == 0:
+            if set(chosen) - used:  # it has a frame of its own
+                rounds.append((after, (i // size, chosen)))
+            used |= set(chosen)
+            chosen = []
+    newest = dict(rounds)  # of rounds that one frame completed, the last one is taken
+    return list(newest.values())

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters are read from the engine's own settings, described, ranged, and refused in a line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
+
+import yaml  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+
+from svlm_core.config import PRESETS, Sampling, StreamSettings, preset  # noqa: E402
+from svlm_core.errors import SettingsError  # noqa: E402
+from svlm_ros.parameters import declare, table  # noqa: E402
+
+CONFIG = Path(__file__).parents[2] / 'config' / 'captioner.yaml'
+
+
+@pytest.fixture
+def declared(graph):
+    """Read the parameters of a fresh node that was started with these values."""
+    count = 0
+
+    def read(**values):
+        nonlocal count
+        count += 1
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = graph.add(rclpy.create_node(f'node{count}', parameter_overrides=overrides))
+        return (*declare(node), node)
+
+    return read
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_without_overrides_a_node_has_the_settings_of_its_preset(declared, name):
+    node_settings, settings, _ = declared(preset=name)
+    assert settings == preset(name)
+    assert node_settings.preset == name
+
+
+def test_every_setting_of_a_stream_is_a_parameter_but_the_quirks_of_a_preset():
+    settings = {*StreamSettings.__dataclass_fields__, *Sampling.__dataclass_fields__}
+    missing = settings - {row.name for row in table()}
+    assert missing == {'sampling', 'published_quirks'}
+
+
+def test_values_reach_the_settings(declared):
+    node_settings, settings, _ = declared(
+        query='What moves?', vision_window=4.0, text_sink=0, seed=7, temperature=0.0, camera='left'
+    )
+    assert (settings.query, settings.vision_window, settings.text_sink) == ('What moves?', 4, 0)
+    assert (settings.sampling.seed, settings.sampling.temperature) == (7, 0)
+    assert node_settings.camera == 'left'
+
+
+def test_minus_one_is_no_limit(declared):
+    _, settings, _ = declared(vision_window=-1.0, text_window=-1, text_rounds=-1, capacity=500)
+    assert (settings.vision_window, settings.text_window, settings.text_rounds) == (None,) * 3
+    assert settings.capacity == 500
+
+
+def test_a_whole_number_will_do_for_seconds_and_rates(declared):
+    _, settings, _ = declared(fps=4, vision_window=8, frame_timeout=2)
+    assert (settings.fps, settings.vision_window) == (4.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'preset': 'robots'}, "no preset 'robots': choose one of robot, reference"),
+        ({'policy': 'streams'}, "policy='streams' is unknown: choose one of streaming"),
+        ({'text_sink': -2}, 'text_sink'),
+        ({'max_new_tokens': 5000}, 'max_new_tokens'),
+        ({'max_new_tokens': 2.5}, 'max_new_tokens'),
+        ({'vision_window': -0.5}, 'vision_window=-0.5 is out of range'),
+        ({'vision_window': 'all'}, "vision_window='all' must be a number"),
+        ({'fps': True}, 'fps=True must be a number'),
+        ({'fps': 0.01}, 'fps'),
+        ({'fps': 2.5}, 'choose them so that a round has a whole number of frames'),
+        ({'fps': float('inf')}, 'fps'),
+        ({'temperature': float('nan')}, 'temperature'),
+        ({'capacity': 3}, 'capacity=3 is out of range'),
+        ({'query': 3}, 'query'),
+        ({'frame_timeout': 0}, 'frame_timeout=0'),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_it(declared, values, reason):
+    with pytest.raises(SettingsError) as error:
+        declared(**values)
+    assert reason in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_every_parameter_is_described_read_only_and_ranged_where_it_is_a_number(declared):
+    _, _, node = declared()
+    for row in table():
+        descriptor = node.describe_parameter(row.name)
+        assert descriptor.description
+        assert descriptor.read_only
+        ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
+        assert len(ranges) == (row.kind in (int, float)), row.name
+
+
+def test_a_running_node_refuses_a_change_with_a_reason(declared):
+    _, settings, node = declared()
+    [result] = node.set_parameters([Parameter('query', value='Something else?')])
+    assert not result.successful
+    assert 'read-only' in result.reason
+    assert node.get_parameter('query').value == settings.query
+
+
+def test_the_shipped_file_names_every_parameter_with_its_default():
+    lines = CONFIG.read_text(encoding='utf-8').splitlines()
+    start = next(i for i, line in enumerate(lines) if 'ros__parameters' in line)
+    options = [re.sub('^    # ', '    ', line) for line in lines[start:] if ': ' in line]
+    values = yaml.safe_load('\n'.join(['ros__parameters:', *options]))['ros__parameters']
+    del values['qos_overrides./image.subscription.reliability']
+    assert values == {row.name: row.default for row in table()}
+
+
+def test_the_shipped_file_is_good_as_it_is(declared):
+    values = yaml.safe_load(CONFIG.read_text(encoding='utf-8'))['/**']['ros__parameters']
+    assert declared(**values)[1] == preset('robot')
