@@ -35,7 +35,7 @@ test: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/pytest -x -q
+	OMP_NUM_THREADS=1 .venv/bin/pytest -x -q
 
 clean:
 	rm -rf .venv build install log demo_output *.egg-info

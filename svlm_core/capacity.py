@@ -48,6 +48,8 @@ def _bound(prompt: Prompt, settings: StreamSettings) -> int | None:
     given = sum(len(s.ids) for s in opening if s.role is Role.PREVIOUS)
     if settings.published_quirks:
         fixed += len(prompt.tokenizer.encode(settings.query))
+    else:
+        fixed += max(settings.query_tokens - sum(len(s.ids) for s in prompt.pinned()), 0)
     if settings.text_sink is None or settings.text_window is None:
         return None
     previous = max(given, settings.text_sink + settings.text_window)

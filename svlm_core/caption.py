@@ -46,3 +46,14 @@ class Caption:
     def silent(self) -> bool:
         """Whether the model had nothing to say in this round."""
         return not self.text
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The reply to a question about what is in memory; fields as in `Caption`."""
+
+    question: str
+    text: str
+    ids: tuple[int, ...]
+    stopped: Stop
+    seconds: dict[str, float]

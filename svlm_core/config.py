@@ -69,6 +69,10 @@ class StreamSettings:
     capacity: int | None = limit(
         None, 'tokens the memory can hold; None computes the bound of the policy', low=16
     )
+    query_tokens: int = limit(128, 'room for a longer query, set while the stream runs', low=0)
+    ask_tokens: int = limit(
+        0, 'room for a question and its answer on a copy of the memory; 0 reserves none', low=0
+    )
     published_quirks: bool = limit(
         False, 'do as the published code does, oddities included (preset reference)'
     )

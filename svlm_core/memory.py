@@ -7,7 +7,7 @@ token is never run through the model on its own): they are the head of the next 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,13 +18,15 @@ from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model
 from svlm_core.prompt import CLOSING
 from svlm_core.rope import Rotary, lay_out
-from svlm_core.transcript import Plan, Role, Transcript
+from svlm_core.transcript import Plan, Role, Segment, Transcript
 
 
 class Memory:
     """What a stream remembers. Positions are laid, and keys rotated, once per change."""
 
-    def __init__(self, model: Model, settings: StreamSettings, capacity: int) -> None:
+    def __init__(
+        self, model: Model, settings: StreamSettings, capacity: int, longest_reply: int
+    ) -> None:
         text = model.config.text
         # Policy recompute lays every position anew each round, whatever the setting says.
         self._contiguous = settings.rope == 'contiguous' or settings.policy == 'recompute'
@@ -34,7 +36,7 @@ class Memory:
         angles = torch.float32 if settings.published_quirks else torch.float64
         self._rotary = Rotary(text.rope, model.device, angles)
         self._seconds_per_grid = 2 / settings.fps
-        self._room = settings.max_new_tokens + CLOSING  # what may follow before positions change
+        self._room = longest_reply + CLOSING  # what may follow before positions change
         self._base = 0  # the slot where the laid positions begin
         self._stale = capacity  # keys from this slot on are not yet rotated by their positions
         self._laid = np.zeros((3, 1), dtype=np.float32)  # (3, n)
@@ -70,6 +72,39 @@ class Memory:
             self.cache.length = 0
         self.transcript = after
         self._lay(upcoming)
+
+    def copy_from(self, other: Memory) -> None:
+        """Hold what another memory of the same model and settings holds."""
+        self.cache.copy_from(other.cache)
+        self.transcript = other.transcript
+        self._base, self._stale = other._base, other._stale
+        self._laid, self._tables = other._laid, other._tables
+
+    def rewind(self, transcript: Transcript) -> None:
+        """Forget what came after `transcript`, with which the memory begins."""
+        self.transcript = transcript
+        self.cache.length = min(self.cache.length, len(transcript))
+
+    @torch.inference_mode()
+    def replace(self, number: int, count: int, segments: Sequence[Segment]) -> None:
+        """Put `segments` in the place of `count` from `number` on, and encode them there.
+
+        They see what stands before them; what follows keeps its keys and values. Text only.
+        """
+        held, cache = self.transcript, self.cache
+        upcoming, start, stop = self._upcoming, held.starts[number], held.starts[number + count]
+        ids = tuple(token for segment in segments for token in segment.ids)
+        # Whatever stands in the new slots now is overwritten below.
+        self._stale = min(self._stale, start)
+        cache.gather([range(start), *[range(1)] * len(ids), range(stop, cache.length)])
+        rest = held.segments[number + count :]
+        self.transcript = Transcript((*held.segments[:number], *segments, *rest))
+        self._lay(upcoming)
+        if not ids:
+            return
+        positions = torch.from_numpy(lay_out([(len(ids), None)], start, 0, 0))  # (3, n)
+        cos, sin = self._rotary.tables(positions)
+        self._model.language(self._embed(ids), cos, sin, cache, start)
 
     def forget_round(self, number: int) -> None:
         """Take back the segments of a round that could not be encoded, if it has any."""

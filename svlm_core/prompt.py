@@ -75,6 +75,7 @@ class Prompt:
 
     def __init__(self, tokenizer: ChatTokenizer, settings: StreamSettings) -> None:
         self.tokenizer = tokenizer
+        self.query = settings.query
         self._settings = settings
         self._newline = tokenizer.encode('\n')
 
@@ -85,15 +86,23 @@ class Prompt:
 
     def pinned(self) -> list[Segment]:
         """The query as a turn that is never evicted; none as published, or if it is empty."""
-        if self._settings.published_quirks or not self._settings.query:
+        if self._settings.published_quirks or not self.query:
             return []
-        return [Segment(Role.PINNED, self._turn('user\n', self._settings.query))]
+        return [Segment(Role.PINNED, self._turn('user\n', self.query))]
+
+    def question(self, text: str) -> list[Segment]:
+        """A user's turn without frames, up to the header of its answer."""
+        header = (self.tokenizer.turn_start, *self.tokenizer.encode('assistant\n'))
+        return [
+            Segment(Role.TAIL, self._turn('user\n', text)),
+            Segment(Role.ASSISTANT, header),
+        ]
 
     def round(self, number: int, start: float, grid: Grid | None, opening: bool) -> list[Segment]:
         """The user's turn of a round that starts at `start` seconds, up to the reply's header."""
         code, end = self.tokenizer, start + self._settings.chunk_seconds
         asks = opening and self._settings.published_quirks
-        tail = code.encode(self._settings.query) if asks else ()
+        tail = code.encode(self.query) if asks else ()
         vision = self._vision(number, grid)
         if vision and tail[:1] == self._newline:
             # As published: a line feed that begins the query leaves with the frames before it.

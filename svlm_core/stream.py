@@ -8,7 +8,7 @@ frames, prefill what is new, decode a reply.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 
 import numpy as np
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor
 from svlm_core.capacity import capacity
 from svlm_core.caption import Caption, Token
 from svlm_core.config import StreamSettings
-from svlm_core.errors import MemoryFull
+from svlm_core.errors import MemoryFull, SettingsError
+from svlm_core.fork import Fork
 from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
 from svlm_core.policies import plan_round
 from svlm_core.prompt import CLOSING, ChatTokenizer, Prompt
-from svlm_core.sampling import Sampler
+from svlm_core.speaker import Speaker, spoken
 from svlm_core.stopwatch import Stopwatch
 from svlm_core.transcript import Plan, Role, Transcript
 from svlm_core.view import View, look
@@ -40,10 +41,10 @@ class Stream:
         self.reused = 0  # tokens whose keys the newest round took over from the one before
         self._model = model
         self._prompt = Prompt(tokenizer, settings)
-        self._memory = Memory(model, settings, capacity(self._prompt, settings))
-        vocabulary = model.config.text.vocab_size
-        self._sampler = Sampler(settings.sampling, vocabulary, model.device)
-        self._stops = model.stop_ids | {tokenizer.turn_end}
+        size = capacity(self._prompt, settings)
+        self._memory = Memory(model, settings, size, settings.max_new_tokens)
+        self._fork = Fork(model, tokenizer, settings, size) if settings.ask_tokens else None
+        self._speaker = Speaker(model, tokenizer, settings.sampling)
         self._views: dict[int, View] = {}  # by round: what has to be encoded, perhaps again
         self._rounds = 0
         self._speech: Callable[[], Generator[Token, None, None] | None] = lambda: None
@@ -80,18 +81,58 @@ class Stream:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the memory's buffers."""
-        return self._memory.cache.bytes
+        """Bytes of the memory's buffers, those reserved for questions included."""
+        return self._memory.cache.bytes + (self._fork.bytes if self._fork else 0)
 
     def reset(self) -> None:
         """Forget everything: the next round is the first of a new stream."""
         self._hush()
         self._memory.clear()
-        self._sampler.reset()
+        self._speaker.reset()
         self._views.clear()
         self._rounds = 0
         self.last = None
         self.reused = 0
+
+    def fork(self) -> Fork:
+        """A copy of the memory as it is between two rounds, to ask questions of.
+
+        There is one: a new fork takes over the planes of the one before. Raises SettingsError
+        when none were reserved with `ask_tokens`, and before the first round.
+        """
+        if self._fork is None:
+            raise SettingsError('no room is reserved for questions: open with ask_tokens=256')
+        if not self._rounds:
+            raise SettingsError('the stream has not begun: ask after its first round')
+        self._hush()
+        self._fork.take_over(self._memory, self._ended())
+        return self._fork
+
+    def set_query(self, query: str) -> None:
+        """Change the instruction from the next round on; the rest of the memory stays as it is.
+
+        Only the pinned segment is encoded anew. Raises SettingsError in preset `reference`, which
+        asks its query once; MemoryFull for a query longer than the room that is left. Should the
+        device fail on the way, the stream begins anew.
+        """
+        if self.settings.published_quirks:
+            raise SettingsError('preset reference asks its query in round 0 alone: use robot')
+        self._hush()
+        before, self._prompt.query = self._prompt.query, query
+        old = [s for s in self.transcript.segments if s.role is Role.PINNED]
+        new = self._prompt.pinned()
+        grown = sum(len(s.ids) for s in new) - sum(len(s.ids) for s in old)
+        allowed = self.settings.query_tokens
+        if grown > 0 and sum(len(s.ids) for s in new) > allowed:
+            self._prompt.query = before
+            raise MemoryFull(f'the query is longer than its {allowed} tokens: raise query_tokens')
+        if not self._rounds:
+            return
+        try:
+            self._memory.replace(1, len(old), new)  # behind the system line
+        except BaseException:
+            self.reset()
+            raise
 
     def step(self, frames: np.ndarray, start: float) -> Caption:
         """See one round of frames and say what happens.
@@ -127,14 +168,10 @@ class Stream:
         watch, number = Stopwatch(), self._rounds
         hidden = self._see(frames, start, watch)
         ids: list[int] = []
-        said = ''
+        limit = self.settings.max_new_tokens
         try:
-            for token, logits in self._reply(hidden, watch):
-                ids.append(token)
-                text = self._prompt.text(ids).rstrip('\ufffd')
-                delta = text[len(said) :] if text.startswith(said) else ''
-                said = text
-                yield Token(token, text, delta, logits)
+            drawn = self._speaker.reply(self._memory, hidden, limit, watch)
+            yield from spoken(drawn, ids, self._prompt.text)
         finally:
             self._close(number, ids, start, watch)
 
@@ -205,23 +242,6 @@ class Stream:
             held.clear()
         self._views = {n: v for n, v in self._views.items() if n in held}
 
-    def _reply(self, hidden: Tensor, watch: Stopwatch) -> Iterator[tuple[int, Tensor]]:
-        """Sampled ids, with the logits (vocabulary,) each was drawn from."""
-        self._sampler.begin(set(self.transcript.ids))
-        for left in reversed(range(self.settings.max_new_tokens)):
-            with watch('decode'):
-                logits, token = self._draw(hidden)
-            yield token, logits
-            if token in self._stops or not left:
-                return
-            with watch('decode'):
-                hidden = self._memory.say(token)
-
-    @torch.inference_mode()
-    def _draw(self, hidden: Tensor) -> tuple[Tensor, int]:
-        logits = self._model.language.logits(hidden)  # (V,) float32
-        return logits, self._sampler.draw(logits)
-
     def _close(self, number: int, ids: list[int], start: float, watch: Stopwatch) -> None:
         """Write the reply into the transcript and make the caption."""
         memory, reply = self._memory, self._prompt.reply(number, ids)
@@ -231,7 +251,7 @@ class Stream:
             start=start,
             end=start + self.settings.chunk_seconds,
             ids=tuple(ids),
-            stopped='end' if ids and ids[-1] in self._stops else 'limit',
+            stopped=self._speaker.stopped(ids),
             held=self.held,
             seconds=watch.seconds,
         )

@@ -39,13 +39,14 @@ def bounded(draw, robot: bool) -> StreamSettings:
         fps=draw(st.sampled_from((2, 4))),
         min_vision_tokens=1,
         max_vision_tokens=WIDE,
+        query_tokens=0,
         sampling=Sampling(temperature=2.0, top_k=0, seed=draw(st.integers(0, 99))),
     )
 
 
 def fullest(stream: Stream) -> int:
     """The most tokens that the stream held between rounds, over hundreds of seconds."""
-    stream._stops = frozenset()
+    stream._speaker._stops = frozenset()
     frames = np.zeros((stream.settings.frames_per_round, 28, 28 * WIDE, 3), np.uint8)
     start, most = LONGEST_TIME - 1 - ROUNDS, 0
     for number in range(ROUNDS):

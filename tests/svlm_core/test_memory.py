@@ -86,7 +86,7 @@ def test_the_reply_that_moves_takes_its_last_word_along(engine, noise):
     moved at once, and gets them where it was said."""
     limits = {**LIMITS, 'text_rounds': 1, 'text_sink': 50, 'text_window': 50}
     stream = engine.open(preset('robot', **limits))
-    stream._stops = frozenset()
+    stream._speaker._stops = frozenset()
     words: list[int] = []
     for number in range(6):
         stream.step(noise(number), number)

@@ -28,7 +28,7 @@ from svlm_core import StreamingVLM, StreamSettings, preset
 from svlm_core.config import Sampling
 
 PARITY = Path(__file__).parents[1] / 'parity'
-CASES = ('streaming-default', 'streaming-small-budget', 'native-rope', 'recompute')
+CASES = sorted(p.parent.name for p in PARITY.glob('*/case.json'))
 LOGITS = 2e-4  # how far logits may lie apart
 TIE = 1e-4  # two scores closer than this may swap places through rounding
 WORDS = 'user sees the red ball moves left . describe what robot now ... Time=1.0-2.0s'.split()

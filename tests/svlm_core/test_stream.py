@@ -65,7 +65,7 @@ def test_a_caption_says_what_when_and_at_what_cost(engine, noise):
     caption = stream.step(noise(0), 7.0)
     assert (caption.start, caption.end) == (7.0, 8.0)
     assert 1 <= len(caption.ids) <= 4
-    assert caption.stopped == ('limit' if caption.ids[-1] not in stream._stops else 'end')
+    assert caption.stopped == ('limit' if caption.ids[-1] not in stream._speaker._stops else 'end')
     assert caption.held == stream.held == len(stream.transcript)
     assert set(caption.seconds) == {'look', 'plan', 'vision', 'prefill', 'decode'}
     assert caption == stream.last

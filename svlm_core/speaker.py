@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding a reply, token by token, from whatever memory stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from svlm_core.caption import Stop, Token
+from svlm_core.config import Sampling
+from svlm_core.memory import Memory
+from svlm_core.model.checkpoint import Model
+from svlm_core.prompt import ChatTokenizer
+from svlm_core.sampling import Sampler
+from svlm_core.stopwatch import Stopwatch
+
+
+class Speaker:
+    """Draws the tokens of a reply and knows when it ends; has random numbers of its own."""
+
+    def __init__(self, model: Model, tokenizer: ChatTokenizer, sampling: Sampling) -> None:
+        self._model = model
+        self._sampler = Sampler(sampling, model.config.text.vocab_size, model.device)
+        self._stops = model.stop_ids | {tokenizer.turn_end}
+
+    def reset(self) -> None:
+        """Start the random numbers again from the seed."""
+        self._sampler.reset()
+
+    def reply(
+        self, memory: Memory, hidden: Tensor, limit: int, watch: Stopwatch
+    ) -> Iterator[tuple[int, Tensor]]:
+        """At most `limit` ids, with the logits (vocabulary,) each was drawn from.
+
+        `hidden` (hidden,) is the state after the prompt. The last id is not run through the
+        model: its keys come with whatever follows.
+        """
+        self._sampler.begin(set(memory.transcript.ids))
+        for left in reversed(range(limit)):
+            with watch('decode'):
+                logits, token = self._draw(hidden)
+            yield token, logits
+            if token in self._stops or not left:
+                return
+            with watch('decode'):
+                hidden = memory.say(token)
+
+    def stopped(self, ids: Sequence[int]) -> Stop:
+        """Why a reply ended: by itself, or at its limit (or its reader's)."""
+        return 'end' if ids and ids[-1] in self._stops else 'limit'
+
+    @torch.inference_mode()
+    def _draw(self, hidden: Tensor) -> tuple[Tensor, int]:
+        logits = self._model.language.logits(hidden)  # (V,) float32
+        return logits, self._sampler.draw(logits)
+
+
+def spoken(
+    drawn: Iterable[tuple[int, Tensor]], ids: list[int], words: Callable[[Sequence[int]], str]
+) -> Iterator[Token]:
+    """Tokens with the text so far; `ids` gathers what was drawn, `words` turns ids into text.
+
+    A character that is still incomplete is held back.
+    """
+    said = ''
+    for token, logits in drawn:
+        ids.append(token)
+        text = words(ids).rstrip('\ufffd')
+        delta = text[len(said) :] if text.startswith(said) else ''
+        said = text
+        yield Token(token, text, delta, logits)
