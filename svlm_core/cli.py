@@ -13,9 +13,17 @@ import tyro
 from svlm_core.commands.caption import Caption
 from svlm_core.commands.doctor import Doctor
 from svlm_core.commands.parity import Parity
+from svlm_core.commands.record_demo_bag import RecordDemoBag
+from svlm_core.commands.replay import Replay
 from svlm_core.errors import SvlmError
 
-COMMANDS: dict[str, Callable[..., Any]] = {'caption': Caption, 'parity': Parity, 'doctor': Doctor}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    'caption': Caption,
+    'replay': Replay,
+    'record-demo-bag': RecordDemoBag,
+    'parity': Parity,
+    'doctor': Doctor,
+}
 
 ABOUT = """Watch a camera for hours and say, second by second, what it shows.
 

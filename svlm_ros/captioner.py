@@ -30,9 +30,10 @@ from std_msgs.msg import String
 from svlm.msg import Caption, Status
 
 from svlm_core.errors import FrameError, SettingsError
+from svlm_core.images import check
+from svlm_core.mailbox import Mailbox
 from svlm_ros import messages, parameters
-from svlm_ros.conversion import check, choose_converter
-from svlm_ros.mailbox import Mailbox
+from svlm_ros.conversion import choose_converter
 from svlm_ros.process import Program, run
 from svlm_ros.watch import Watch
 from svlm_ros.worker import Progress, Worker

@@ -32,13 +32,13 @@ from sensor_msgs.msg import Image
 from svlm.msg import Caption, Status
 
 from svlm_core.errors import OutputError, SettingsError, SvlmError
+from svlm_core.images import tidy
+from svlm_core.mailbox import SECOND
 from svlm_core.records import Kind, Record
 from svlm_core.timeline import Picture, milliseconds, picture, write_timeline
 from svlm_core.video.writers import JsonlWriter, VttWriter
 from svlm_ros.captioner import LATCHED
 from svlm_ros.children import Children
-from svlm_ros.conversion import tidy
-from svlm_ros.mailbox import SECOND
 from svlm_ros.messages import nanoseconds
 from svlm_ros.process import Program, run
 from svlm_ros.viewer import caption_line

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 from svlm.msg import Caption, Status
 
 from svlm_core.config import StreamSettings
-from svlm_ros.mailbox import SECOND, Counts
+from svlm_core.mailbox import SECOND, Counts
 from svlm_ros.parameters import NodeSettings
 from svlm_ros.worker import Progress
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from svlm_core.errors import FrameError, MemoryFull
-from svlm_ros.conversion import Picture
-from svlm_ros.mailbox import Frame, Mailbox, Round
+from svlm_core.images import Picture
+from svlm_core.mailbox import Frame, Mailbox, Round
 
 
 @dataclass(frozen=True)

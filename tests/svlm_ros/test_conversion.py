@@ -14,8 +14,10 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from svlm_core import images
 from svlm_core.errors import FrameError
-from svlm_ros.conversion import BACKENDS, LAYOUTS, REFUSED, check, choose_converter, probe, tidy
+from svlm_core.images import LAYOUTS, REFUSED, check, tidy
+from svlm_ros.conversion import BACKENDS, choose_converter
 
 HEIGHT, WIDTH = 24, 36
 BAYER = {
@@ -105,6 +107,10 @@ def _wide(values: np.ndarray) -> np.ndarray:
 
 def tolerance(encoding: str) -> int:
     return 2 if encoding.startswith(('bayer', 'yu', 'uyvy', 'nv')) else 0
+
+
+def probe(name):
+    return images.probe(name, BACKENDS)
 
 
 def works(name: str) -> bool:

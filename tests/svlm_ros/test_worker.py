@@ -12,7 +12,7 @@ import pytest
 from ros_support import FakeStream
 from svlm_core.config import StreamSettings
 from svlm_core.errors import FrameError, MemoryFull
-from svlm_ros.mailbox import SECOND, Mailbox
+from svlm_core.mailbox import SECOND, Mailbox
 from svlm_ros.worker import Worker
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from svlm_ros.mailbox import SECOND, Mailbox, Round
+from svlm_core.mailbox import SECOND, Mailbox, Round
 
 EPOCH = 1_700_000_000 * SECOND
 
