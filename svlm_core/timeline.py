@@ -108,12 +108,11 @@ def timeline(
         _row(r, pictures.get(r.sequence, ()), r.window_start - origin, seconds) for r in done
     )
     empty = '<li class="none">Nothing was captioned.</li>'
-    return _PAGE.format(
+    return PAGE.format(
         title=escape(title),
-        banner=banner,
+        banners=banner,
         cards=_cards(done),
-        chart=_chart(done, origin),
-        facts=fact_list(facts or {}),
+        head=_chart(done, origin) + fact_list(facts or {}),
         rows=rows or empty,
         style=STYLE,
     )
@@ -237,7 +236,7 @@ def fact_list(facts: Mapping[str, str]) -> str:
 
 _LATE = ' class="late"'
 
-_PAGE = """<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -250,11 +249,10 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <header>
-{banner}
+{banners}
 <h1>{title}</h1>
 <div class="cards">{cards}</div>
-{chart}
-{facts}
+{head}
 </header>
 <main>
 <ol>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights in and out of safetensors files, under the names of published Qwen2.5-VL checkpoints.
+"""Weights from safetensors files, under the names of published Qwen2.5-VL checkpoints.
 
 Those are `model.*` and `lm_head.weight` for the language model and `visual.*` for the vision
 tower. Later versions of transformers put other prefixes before them; those are read too.
@@ -7,15 +7,11 @@ tower. Later versions of transformers put other prefixes before them; those are 
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from svlm_core.errors import CheckpointError
@@ -129,41 +125,6 @@ def shards(folder: Path) -> list[Path]:
         if not (folder / name).is_file():
             raise CheckpointError(f'{folder / name} is missing: download it again')
     return [folder / name for name in names]
-
-
-def random_weights(config: ModelConfig, seed: int, deviation: float = 0.02) -> dict[str, Tensor]:
-    """Untrained float32 weights by published name: matrices random, norms 1, biases 0."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, blueprint in weights_of(*blank(config, 'matmul')).items():
-        if name.endswith('.bias'):
-            weights[name] = torch.zeros(blueprint.shape)
-        elif blueprint.dim() == 1:
-            weights[name] = torch.ones(blueprint.shape)
-        else:
-            weights[name] = torch.randn(blueprint.shape, generator=generator) * deviation
-    return weights
-
-
-def save(folder: Path, raw_config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Write a checkpoint of one file that svlm and transformers load.
-
-    `raw_config` is the content of its `config.json`, `weights` are by published name. Each file
-    appears whole or not at all.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    _replace(folder / SINGLE, lambda path: save_file(whole, path, {'format': 'pt'}))
-    text = json.dumps(raw_config, indent=2) + '\n'
-    _replace(folder / 'config.json', lambda path: path.write_text(text, encoding='utf-8'))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    part = path.with_name(f'.{path.name}.part')
-    write(part)
-    with part.open('rb') as file:
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -11,8 +11,8 @@ from svlm_core.records import Record
 from svlm_core.replay import plots
 from svlm_core.replay.plots import Line, plot
 from svlm_core.replay.report import Other
+from svlm_core.timeline import PAGE, Picture, chips_of, clock, fact_list, image_tag, milliseconds
 from svlm_core.timeline import STYLE as TIMELINE_STYLE
-from svlm_core.timeline import Picture, chips_of, clock, fact_list, image_tag, milliseconds
 
 Report = Mapping[str, Any]
 
@@ -28,14 +28,12 @@ def page(
     """The page of a report and its records; beside them, if given, another run."""
     title = f'Replay of {report["bag"]["path"]}'
     banners = [notice, *report['problems']]
-    return _PAGE.format(
+    return PAGE.format(
         title=escape(title),
         style=TIMELINE_STYLE + plots.STYLE + _STYLE,
         banners=''.join(f'<p class="notice" role="alert">{escape(b)}</p>' for b in banners if b),
         cards=_cards(report),
-        plots=_plots(report, records, other),
-        table=_table(report, other),
-        facts=fact_list(_facts(report)),
+        head=_plots(report, records, other) + _table(report, other) + fact_list(_facts(report)),
         rows=_rows(report, records, thumbnails, other),
     )
 
@@ -270,35 +268,6 @@ def _number(value: float | None, unit: str = '') -> str:
 def _percent(value: float | None) -> str:
     return '–' if value is None else f'{100 * value:.1f} %'
 
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-{banners}
-<h1>{title}</h1>
-<div class="cards">{cards}</div>
-{plots}
-{table}
-{facts}
-</header>
-<main>
-<ol>
-{rows}
-</ol>
-</main>
-</body>
-</html>
-"""
 
 _STYLE = """
 h1 { overflow-wrap: anywhere; }
