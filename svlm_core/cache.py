@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from math import prod
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from torch import Tensor
 from svlm_core.errors import MemoryFull
 from svlm_core.model.config import TextConfig
 from svlm_core.rope import rotate
+
+MEMINFO = Path('/proc/meminfo')
 
 
 class Cache:
@@ -37,14 +40,15 @@ class Cache:
     ) -> None:
         shape = (config.layers, capacity, config.kv_heads, config.head_dim)
         plane = partial(torch.zeros, dtype=dtype, device=device)
+        size = (2 + keep_unrotated) * prod(shape) * dtype.itemsize
         try:
+            check_room(size, device)
             self.keys = plane(shape)  # rotated (L, S, H, D)
             self.values = plane(shape)  # (L, S, H, D)
             self.unrotated = plane(shape) if keep_unrotated else None  # (L, S, H, D)
             self._moving = plane(shape[1:])  # (S, H, D) on its way to new slots
             self._index = torch.zeros(capacity, dtype=torch.long, device=device)  # (S,)
         except (RuntimeError, MemoryError) as error:  # a GPU and a host say it differently
-            size = (2 + keep_unrotated) * prod(shape) * dtype.itemsize
             raise MemoryFull(
                 f'{device} has no room for a memory of {capacity} tokens '
                 f'({size / 2**30:.1f} GiB): give lower limits or a smaller capacity'
@@ -120,3 +124,19 @@ class Cache:
         moved = self._moving[: len(index) - first]  # (n - first, H, D)
         torch.index_select(layer, 0, index[first:], out=moved)
         layer[first : len(index)] = moved
+
+
+def check_room(size: int, device: torch.device) -> None:
+    """Raise MemoryError when the device says that it has fewer free bytes than `size`.
+
+    Linux promises memory that it does not have, and kills who uses it.
+    """
+    if device.type == 'cuda':
+        free = torch.cuda.mem_get_info(device)[0]
+    elif device.type == 'cpu' and MEMINFO.is_file():
+        fields = dict(line.split(':') for line in MEMINFO.read_text().splitlines())
+        free = 1024 * int(fields['MemAvailable'].split()[0])
+    else:
+        return
+    if size > free:
+        raise MemoryError(f'{size} bytes wanted, {free} free')

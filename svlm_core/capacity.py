@@ -7,7 +7,7 @@ import math
 
 from svlm_core.config import StreamSettings
 from svlm_core.errors import SettingsError
-from svlm_core.prompt import Prompt
+from svlm_core.prompt import CLOSING, Prompt
 from svlm_core.transcript import Role
 
 
@@ -21,9 +21,16 @@ def tokens_per_role(prompt: Prompt, settings: StreamSettings) -> dict[Role, int]
 def capacity(prompt: Prompt, settings: StreamSettings) -> int:
     """Slots to allocate: the bound of the policy, or what the user gave.
 
-    Raises SettingsError when the policy has no bound and no capacity was given.
+    Raises SettingsError when the policy has no bound and no capacity was given, or one that
+    cannot hold a single round.
     """
     if settings.capacity is not None:
+        least = _least(prompt, settings)
+        if settings.capacity < least:
+            raise SettingsError(
+                f'capacity={settings.capacity} cannot hold the opening and one round: give at '
+                f'least {least}'
+            )
         return settings.capacity
     bound = _bound(prompt, settings)
     if bound is None:
@@ -38,7 +45,15 @@ def whole_stream(prompt: Prompt, settings: StreamSettings, rounds: int) -> int:
     """Slots that a stream of so many rounds cannot exceed, even if nothing ever leaves."""
     asked = len(prompt.tokenizer.encode(settings.query))  # with every opening, as published
     cost = sum(tokens_per_role(prompt, settings).values()) + asked
-    return sum(len(s.ids) for s in prompt.opening()) + rounds * cost
+    return sum(len(s.ids) for s in prompt.opening()) + max(rounds, 1) * cost
+
+
+def _least(prompt: Prompt, settings: StreamSettings) -> int:
+    """Slots without which not even the first round of the smallest frames has room."""
+    pairs = 0 if settings.vision_rounds == 0 else math.ceil(settings.frames_per_round / 2)
+    first = prompt.round(0, 0, (pairs, 1, 1) if pairs else None, opening=True)
+    needed = sum(len(s.ids) for s in (*prompt.opening(), *first))
+    return needed + settings.max_new_tokens + CLOSING
 
 
 def _bound(prompt: Prompt, settings: StreamSettings) -> int | None:

@@ -6,11 +6,16 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import reduce
+from importlib.metadata import version
+from operator import or_
+from typing import Annotated, Any
 
 import tyro
+from tyro.conf import subcommand
 
 from svlm_core.commands.caption import Caption
+from svlm_core.commands.console import stdout_checked
 from svlm_core.commands.doctor import Doctor
 from svlm_core.commands.parity import Parity
 from svlm_core.commands.record_demo_bag import RecordDemoBag
@@ -29,25 +34,50 @@ ABOUT = """Watch a camera for hours and say, second by second, what it shows.
 
 svlm is StreamingVLM (arXiv 2510.09608) as software: constant latency and constant memory, on
 your own machine. Start with `svlm doctor`, then `svlm caption VIDEO`. On a robot use
-`ros2 launch svlm captioner.launch.py`."""
+`ros2 launch svlm captioner.launch.py`.
+
+  svlm COMMAND --help    all about one command
+  svlm --version         print the version and exit"""
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status (1 after an error that was told in one line)."""
+    words = list(sys.argv[1:] if args is None else args)
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog='svlm',
-            description=ABOUT,
-            args=args,
-            sort_subcommands=False,
-        )
-        return command.run()
+        with stdout_checked():  # help may be all there is to print
+            command = _command(words)
+        status = command.run()
+        with stdout_checked():
+            sys.stdout.flush()
+        return status
     except SvlmError as error:
         print(f'svlm: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _command(words: list[str]) -> Any:
+    """The command that the words ask for; exits for help, version, and words without sense."""
+    if words == ['--version']:
+        print(f'svlm {version("svlm")}', flush=True)
+        sys.exit()
+    if words and words[0] in COMMANDS:
+        name = words[0]
+        return tyro.cli(COMMANDS[name], prog=f'svlm {name}', args=words[1:])
+    # A list of commands has one line for each: all of its description would bury the others.
+    listed: Any = reduce(
+        or_,
+        (
+            Annotated[command, subcommand(name, description=_headline(command))]
+            for name, command in COMMANDS.items()
+        ),
+    )
+    return tyro.cli(listed, prog='svlm', description=ABOUT, args=words)
+
+
+def _headline(command: Callable[..., Any]) -> str:
+    return (command.__doc__ or '').strip().partition('\n')[0]
 
 
 if __name__ == '__main__':

@@ -61,10 +61,14 @@ class StreamSettings:
     text_sink: int | None = limit(512, 'oldest tokens of previous text, kept for good', low=0)
     text_window: int | None = limit(512, 'newest tokens of previous text kept', low=0)
     reset_every: float = limit(100, 'policy window: seconds between hard resets', low=1)
-    fps: float = limit(2, 'frames per second of stream; the models are trained at 2', low=0.1)
+    fps: float = limit(
+        2, 'frames per second of stream; the models are trained at 2', low=0.1, high=120
+    )
     chunk_seconds: float = limit(1, 'length of a round; the models are trained at 1', low=0.1)
     max_new_tokens: int = limit(20, 'longest reply of a round', low=1, high=4096)
-    max_vision_tokens: int = limit(768, 'most vision tokens of one pair of frames', low=1)
+    max_vision_tokens: int = limit(
+        768, 'most vision tokens of one pair of frames', low=1, high=16384
+    )
     min_vision_tokens: int = limit(1, 'smaller frames are enlarged to this many', low=1)
     capacity: int | None = limit(
         None, 'tokens the memory can hold; None computes the bound of the policy', low=16

@@ -34,3 +34,7 @@ class OutputError(SvlmError):
 
 class MemoryFull(SvlmError):
     """A policy without a bound has reached its capacity, or a device has no room for one."""
+
+
+class DeviceFull(SvlmError):
+    """The device has no room for the weights, or for the work of one round."""

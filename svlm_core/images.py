@@ -187,6 +187,5 @@ def choose_converter(backends: Backends = BACKENDS) -> Converter:
         except FrameError as error:
             reasons.append(str(error))
     raise FrameError(
-        'no library converts camera images: run pip install "rosbags-image[opencv-headless]" '
-        f'({"; ".join(reasons)})'
+        f'no library converts camera images: run pip install "svlm[bags]" ({"; ".join(reasons)})'
     )

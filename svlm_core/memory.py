@@ -20,6 +20,8 @@ from svlm_core.prompt import CLOSING
 from svlm_core.rope import Rotary, lay_out
 from svlm_core.transcript import Plan, Role, Segment, Transcript
 
+PIECE = 1024  # tokens of one forward: bounds the causal mask of a very long opening
+
 
 class Memory:
     """What a stream remembers. Positions are laid, and keys rotated, once per change."""
@@ -125,7 +127,10 @@ class Memory:
                 assert segment.round is not None
                 seen, low = features[segment.round], first + 1 - start  # behind the start marker
                 x[low : low + len(seen)] = seen
-        return self._forward(x)
+        hidden = x[-1]
+        for piece in x.split(PIECE):
+            hidden = self._forward(piece)
+        return hidden
 
     @torch.inference_mode()
     def say(self, token: int) -> Tensor:

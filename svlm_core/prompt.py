@@ -62,7 +62,14 @@ class ChatTokenizer:
         return token
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of plain text; names of special tokens in it stay text."""
+        """Token ids of plain text; names of special tokens in it stay text.
+
+        Raises SettingsError for text with half a character in it, as undecodable bytes leave.
+        """
+        try:
+            text.encode('utf-8')
+        except UnicodeEncodeError as error:
+            raise SettingsError(f'text has no valid character at place {error.start}') from error
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from svlm_core.caption import Stop, Token
 from svlm_core.config import Sampling
+from svlm_core.errors import CheckpointError
 from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
 from svlm_core.prompt import ChatTokenizer
@@ -54,6 +55,11 @@ class Speaker:
     @torch.inference_mode()
     def _draw(self, hidden: Tensor) -> tuple[Tensor, int]:
         logits = self._model.language.logits(hidden)  # (V,) float32
+        if not logits.isfinite().all():
+            raise CheckpointError(
+                f'{self._model.folder} computes scores that are no numbers in '
+                f'{self._model.dtype}: try dtype=bfloat16 or float32, or download it again'
+            )
         return logits, self._sampler.draw(logits)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from svlm_core.capacity import capacity
 from svlm_core.caption import Caption, Token
 from svlm_core.config import StreamSettings
-from svlm_core.errors import MemoryFull, SettingsError
+from svlm_core.errors import DeviceFull, MemoryFull, SettingsError
 from svlm_core.fork import Fork
 from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
@@ -139,8 +139,8 @@ class Stream:
 
         `frames` (T, H, W, 3) uint8 RGB, T = `settings.frames_per_round`; `start` in seconds of
         stream. Raises FrameError for other frames, MemoryFull at the capacity of a policy
-        without bound. After these, or any other error before the reply, it is as if the round
-        had never been.
+        without bound, DeviceFull when the device has no room for the work. After these, or any
+        other error before the reply, it is as if the round had never been.
         """
         for _ in self.tokens(frames, start):
             continue
@@ -183,6 +183,12 @@ class Stream:
             with watch('plan'):
                 self._turn_over(view, start)
             hidden = self._encode(watch)
+        except torch.OutOfMemoryError as error:
+            self._memory.forget_round(self._rounds)
+            raise DeviceFull(
+                f'{self._model.device} has no room for the work of a round: lower '
+                'max_vision_tokens, or free the device'
+            ) from error
         except BaseException:  # Ctrl-C too must leave a memory that can go on
             self._memory.forget_round(self._rounds)
             raise

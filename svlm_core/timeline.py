@@ -169,7 +169,7 @@ def chips_of(record: Record) -> str:
     if record.frames_repeated:
         chips.append(('bad', f'{record.frames_repeated} repeated'))
     if record.frames_dropped:
-        chips.append(('', f'{record.frames_dropped} dropped'))
+        chips.append(('', f'{record.frames_dropped} not shown'))
     return ''.join(f'<span class="chip {kind}">{escape(text)}</span>' for kind, text in chips)
 
 
@@ -196,7 +196,7 @@ def _cards(records: Sequence[Record]) -> str:
             milliseconds(percentile(latencies, 0.99)) if latencies else '–',
             f'longest {milliseconds(max(latencies))}' if latencies else 'no live clock',
         ),
-        ('frames shown', str(used), f'of {used + dropped} received, {dropped} dropped'),
+        ('frames shown', str(used), f'of {used + dropped} received, {dropped} not shown'),
     ]
     return ''.join(
         f'<div class="card"><b>{escape(value)}</b><span>{escape(name)}</span>'

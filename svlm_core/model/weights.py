@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from svlm_core.errors import CheckpointError
+from svlm_core.errors import CheckpointError, DeviceFull
 from svlm_core.model.config import ModelConfig, read_json
 from svlm_core.model.language import LanguageModel
 from svlm_core.model.vision import VisionTower
@@ -61,7 +61,8 @@ def read_weights(
 
     They are read tensor by tensor, so the host never holds more than one shard beside the result.
     A head that repeats tied embeddings is left out. Raises CheckpointError when a file is missing
-    or damaged, or when a weight is missing, unknown or of another shape.
+    or damaged, or when a weight is missing, unknown or of another shape; DeviceFull when the
+    device has no room for them.
     """
     weights: dict[str, Tensor] = {}
     unknown: list[str] = []
@@ -81,6 +82,11 @@ def read_weights(
                             'together'
                         )
                     weights[name] = weight.to(device, dtype, copy=True)
+        except torch.OutOfMemoryError as error:
+            raise DeviceFull(
+                f'{device} has no room for the weights of {folder}: take a smaller checkpoint, '
+                'a smaller dtype or another device'
+            ) from error
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f'{path} is damaged or incomplete ({error}): download it again'
