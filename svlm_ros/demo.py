@@ -34,6 +34,7 @@ from svlm.msg import Caption, Status
 from svlm_core.errors import OutputError, SettingsError, SvlmError
 from svlm_core.images import tidy
 from svlm_core.mailbox import SECOND
+from svlm_core.notice import untrained
 from svlm_core.records import Kind, Record
 from svlm_core.timeline import Picture, milliseconds, picture, write_timeline
 from svlm_core.video.writers import JsonlWriter, VttWriter
@@ -41,7 +42,7 @@ from svlm_ros.captioner import LATCHED
 from svlm_ros.children import Children
 from svlm_ros.messages import nanoseconds
 from svlm_ros.process import Program, run
-from svlm_ros.viewer import caption_line
+from svlm_ros.viewer import clock
 
 TOPIC = 'camera/image'
 SIZE = 224  # pixels, height and width
@@ -91,7 +92,10 @@ class Recorder(Program):
         self._records: list[Record] = []
         self._pictures: dict[int, list[Picture]] = {}
         self._jsonl = JsonlWriter(demo.output / 'captions.jsonl')
-        self._vtt = VttWriter(demo.output / 'captions.vtt', note='svlm demo, synthetic camera')
+        self._path = demo.output / 'captions.vtt'
+        self._path.unlink(missing_ok=True)  # of an earlier demo
+        self._vtt: VttWriter | None = None
+        self._cues: deque[Record] = deque()  # captions that are not in it yet
 
     def start(self) -> None:
         """Begin to listen."""
@@ -104,14 +108,14 @@ class Recorder(Program):
     def close(self) -> None:
         """Write the timeline and the summary, then destroy the node."""
         self._jsonl.close()
-        self._vtt.close()
+        self._write_cues().close()
         path = self._demo.output / 'timeline.html'
         write_timeline(
             path,
             self._records,
             self._pictures,
             title=f'svlm: {len(self._records)} seconds of a synthetic camera',
-            notice=untrained(self._status),
+            notice=notice(self._status),
             facts=facts(self._demo, self._status),
         )
         self._console.print(summary(self._records, self._demo.output), soft_wrap=True)
@@ -123,8 +127,8 @@ class Recorder(Program):
     def _on_status(self, status: Status) -> None:
         if status.state == Status.LOADING:
             return  # before a model is loaded there is nothing to say about it
-        if self._status is None and (notice := untrained(status)):
-            self._console.print(Text(notice, 'bold yellow'), soft_wrap=True)
+        if self._status is None and (warning := notice(status)):
+            self._console.print(Text(warning, 'bold yellow'), soft_wrap=True)
         self._status = status
 
     def _on_caption(self, caption: Caption) -> None:
@@ -138,12 +142,23 @@ class Recorder(Program):
         self._pictures[record.sequence] = self._shown(caption)
         try:
             self._jsonl.write(replace(record, delta=record.text))  # one row says it all
-            self._vtt.write(replace(record, window_start=float(record.sequence)))
+            self._cues.append(replace(record, window_start=float(record.sequence)))
+            if self._status is not None:
+                self._write_cues()
         except OutputError as error:
             self._fail(str(error))
-        self._console.print(caption_line(caption), soft_wrap=True)
+        self._console.print(line_of(record), soft_wrap=True)
         if record.sequence + 1 >= self._demo.seconds and not self.finished.done():
             self.finished.set_result(0)
+
+    def _write_cues(self) -> VttWriter:
+        """Bring captions.vtt up to date; its head needs the status, so that comes first."""
+        if self._vtt is None:
+            about = ('svlm demo, synthetic camera', notice(self._status))
+            self._vtt = VttWriter(self._path, note='. '.join(filter(None, about)))
+        while self._cues:
+            self._vtt.write(self._cues.popleft())
+        return self._vtt
 
     def _shown(self, caption: Caption) -> list[Picture]:
         """The frames that the captioner chose: those nearest to its sampling instants."""
@@ -201,11 +216,22 @@ def thumbnail(frame: Image) -> Picture:
     return picture(nanoseconds(frame.header.stamp) / SECOND, pixels)
 
 
-def untrained(status: Status | None) -> str:
+def line_of(record: Record) -> Text:
+    """A caption as a line: time span, text, latency and what became of the frames."""
+    said = (record.text, 'bold') if record.text else ('(silence)', 'dim')
+    frames = [f'{record.latency:.2f} s; {record.frames_used} frames']
+    if record.frames_repeated:
+        frames.append(f'{record.frames_repeated} repeated')
+    if record.frames_dropped:  # most often because the camera is faster than the model samples
+        frames.append(f'{record.frames_dropped} not shown')
+    span = f'{clock(record.sequence)}-{clock(record.sequence + 1)}  '
+    line = Text.assemble((span, 'cyan'), said, (f'  [{", ".join(frames)}]', 'dim'))
+    return line.append('  LATE', 'yellow') if record.late else line
+
+
+def notice(status: Status | None) -> str:
     """What to say where the model has not been trained; empty where it has, or is not known."""
-    if status is None or status.trained:
-        return ''
-    return f'UNTRAINED: {status.model} has random weights, so its captions are noise'
+    return '' if status is None else untrained(status.model, status.trained)
 
 
 def facts(demo: Demo, status: Status | None) -> dict[str, str]:

@@ -29,7 +29,7 @@ from steps import Stamp
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
-EXTRAS = ('ros', 'train', 'eval', 'dev')
+EXTRAS = ('ros', 'bags', 'train', 'eval', 'dev')
 FROM_ROS = ('ros-', 'colcon-', 'cmake')  # requirements that an installed ROS 2 meets
 
 run = partial(steps.run, log=ROOT / 'log' / 'setup.log')
@@ -52,6 +52,9 @@ def main() -> None:
         sys.exit(f'svlm set-up: {error}')
     except OSError as error:
         sys.exit(f'svlm set-up: {error.filename or ROOT}: {error.strerror}; mend it, run it again')
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip() or 'it printed nothing').splitlines()[-1]
+        sys.exit(f'svlm set-up: {error.cmd[0]} ended with status {error.returncode}: {reason}')
     except KeyboardInterrupt:
         sys.exit('\nsvlm set-up: interrupted; run it again to go on')
 
@@ -163,9 +166,12 @@ def requirements(ros: str) -> list[str]:
 
 def relocate_wheels() -> None:
     """Point CMake at our headers where ROS 2 wheels name those of the machine that built them."""
-    question = 'import numpy, sysconfig as s; print(s.get_path("include"), numpy.get_include())'
+    question = (
+        'import numpy, sysconfig\n'
+        'print(sysconfig.get_path("include"), numpy.get_include(), sep="\\n")'
+    )
     answer = subprocess.run([PYTHON, '-c', question], check=True, capture_output=True, text=True)
-    headers, numpy_headers = answer.stdout.split()
+    headers, numpy_headers = answer.stdout.splitlines()
     for path in VENV.glob('share/**/*.cmake'):
         text = _read(path)
         moved = re.sub(r'/opt/python/[^";/]+/include/python3\.\d+', headers, text)

@@ -14,4 +14,4 @@ def require_rosbags() -> None:
     Raises SettingsError.
     """
     if find_spec('rosbags') is None:
-        raise SettingsError('bags need the library rosbags: run pip install "svlm[ros]"')
+        raise SettingsError('bags need the library rosbags: run pip install "svlm[bags]"')

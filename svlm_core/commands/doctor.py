@@ -49,10 +49,10 @@ class Doctor:
 
 def python_stack() -> list[Finding]:
     """The interpreter and the libraries that captioning cannot do without."""
-    needed = ('torch', 'transformers', 'tokenizers', 'safetensors', 'numpy', 'av')
+    advice = 'make setup, or in the folder of the source: pip install .'
     return [
         Finding('python', True, f'{platform.python_version()} on {platform.machine()}'),
-        *(_library(name, 'pip install svlm', needed=True) for name in needed),
+        *(_library(name, advice, needed=True) for name in NEEDED),
     ]
 
 
@@ -71,9 +71,13 @@ def device() -> list[Finding]:
     elif torch.version.cuda:
         gpu = Finding('gpu', None, 'no CUDA device visible', 'check nvidia-smi and the driver')
     else:
-        advice = 'for a GPU: make setup TORCH_INDEX=<an index with CUDA builds of torch>'
+        advice = (
+            'for a GPU: make setup TORCH_INDEX=URL, or pip install --force-reinstall torch '
+            '--index-url URL, where URL is an index with CUDA builds of torch'
+        )
         gpu = Finding('gpu', None, 'this build of torch has no CUDA', advice)
-    threads = f'cpu, {torch.get_num_threads()} threads'
+    count = torch.get_num_threads()
+    threads = f'cpu, {count} thread{"s" * (count != 1)}'
     return [
         gpu,
         Finding('device', True, f'will use {where if cuda else threads}'),
@@ -103,7 +107,8 @@ def ros() -> list[Finding]:
     if find_spec('rclpy') is None:
         return [Finding('ros 2', None, 'rclpy is not importable', setup)]
     distro = os.environ.get('ROS_DISTRO', 'from wheels')
-    built = find_spec('svlm') is not None
+    messages = find_spec('svlm')
+    built = messages is not None and messages.origin is not None  # not a mere folder svlm/
     interfaces = Finding(
         'svlm interfaces',
         built or None,
@@ -113,7 +118,19 @@ def ros() -> list[Finding]:
     return [Finding('ros 2', True, f'rclpy {_version("rclpy")}, {distro}'), interfaces, _images()]
 
 
+NEEDED = (  # as imported; pyproject.toml says which versions
+    'torch',
+    'transformers',
+    'tokenizers',
+    'safetensors',
+    'accelerate',
+    'numpy',
+    'av',
+    'rich',
+    'tyro',
+)
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (device, embedded_model, ros)
+BAGS = 'pip install "svlm[bags]", or on Ubuntu with ROS: apt install ros-DISTRO-cv-bridge'
 MARKS = {True: ('ok ', 'green'), None: ('-- ', 'yellow'), False: ('BAD', 'red')}
 
 
@@ -122,7 +139,7 @@ def _images() -> Finding:
     present = [label for module, label in names.items() if _has(module)]
     if present:
         return Finding('ros images', True, f'{" and ".join(present)}; the node probes at start')
-    return Finding('ros images', None, 'no converter', 'pip install svlm[ros], or apt cv_bridge')
+    return Finding('ros images', None, 'no converter', BAGS)
 
 
 def _has(module: str) -> bool:

@@ -16,7 +16,7 @@ from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engi
 from svlm_core.errors import SettingsError, SvlmError
 from svlm_core.timeline import clock
 
-if TYPE_CHECKING:  # the library rosbags is there only with svlm[ros]
+if TYPE_CHECKING:  # the library rosbags is there only with svlm[bags]
     from svlm_core.bags.reader import Bag
     from svlm_core.replay.session import Session
 

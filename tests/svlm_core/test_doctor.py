@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
+import torch
+from packaging.requirements import Requirement
 
 from svlm_core import cli, engine
 from svlm_core.commands import doctor
@@ -54,15 +59,15 @@ def test_without_ros_it_is_well_and_says_what_to_do(capsys, without):
 
 def test_without_an_image_converter_it_names_the_extra_in_full(without):
     without('cv_bridge', 'rosbags')
-    assert 'svlm[ros]' in doctor._images().advice
+    assert 'svlm[bags]' in doctor._images().advice
 
 
 def test_advice_is_printed_as_it_is_brackets_included(capsys, monkeypatch):
-    finding = doctor.Finding('images', None, '[red]none', 'pip install svlm[ros]')
+    finding = doctor.Finding('images', None, '[red]none', 'pip install svlm[bags]')
     monkeypatch.setattr(doctor, 'CHECKS', (lambda: [finding],))
     _, lines = examine(capsys)
     assert '[red]none' in lines[-2]
-    assert lines[-1].endswith('-> pip install svlm[ros]')
+    assert lines[-1].endswith('-> pip install svlm[bags]')
 
 
 def test_without_a_library_it_says_which_and_goes_no_further(capsys, without):
@@ -70,8 +75,21 @@ def test_without_a_library_it_says_which_and_goes_no_further(capsys, without):
     status, lines = examine(capsys)
     assert status == 1
     assert any(line.startswith('BAD torch') for line in lines)
-    assert any('pip install svlm' in line for line in lines)
+    assert any('pip install .' in line for line in lines)
     assert not any('default model' in line for line in lines)
+
+
+def test_all_that_captioning_needs_is_looked_for():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / 'pyproject.toml').read_text())['project']
+    assert sorted(doctor.NEEDED) == sorted(Requirement(x).name for x in project['dependencies'])
+
+
+@pytest.mark.parametrize(('count', 'words'), [(1, '1 thread'), (2, '2 threads')])
+def test_threads_are_counted_in_plain_english(count, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: count)
+    assert [f.found for f in doctor.device() if f.what == 'device'] == [f'will use cpu, {words}']
 
 
 def test_a_broken_default_model_is_bad(capsys, monkeypatch, tmp_path):

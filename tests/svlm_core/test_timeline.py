@@ -122,7 +122,7 @@ def test_the_header_sums_up_the_run() -> None:
     assert '|100||seconds captioned||1 silent, 1 late|' in words
     assert '|150 ms||latency, median|' in words
     assert '|198 ms||latency, 99 %||longest 199 ms|' in words
-    assert '|199||frames shown||of 999 received, 800 dropped|' in words
+    assert '|199||frames shown||of 999 received, 800 not shown|' in words
     assert '|model||tiny|' in words
     assert text.count('<rect ') == 100
     assert text.count('<rect ') - text.count('class="late"') == 99

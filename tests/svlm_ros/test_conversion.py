@@ -229,7 +229,7 @@ def test_a_cv_bridge_that_works_comes_first(monkeypatch):
 def test_without_any_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
     monkeypatch.setitem(sys.modules, 'rosbags.image', None)
-    with pytest.raises(FrameError, match=r'pip install "rosbags-image\[opencv-headless\]"'):
+    with pytest.raises(FrameError, match=r'pip install "svlm\[bags\]"'):
         choose_converter()
 
 

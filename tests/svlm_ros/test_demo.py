@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -13,16 +14,19 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from std_msgs.msg import Header
 from svlm.msg import Caption, Status
 
 from svlm_core.errors import SettingsError
 from svlm_core.records import Record
 from svlm_ros import demo as module
-from svlm_ros.demo import Demo, facts, to_record, untrained
+from svlm_ros.children import Children
+from svlm_ros.demo import Demo, Recorder, facts, line_of, notice, to_record
 from svlm_ros.messages import time as stamp
 
 PATIENCE = 120  # seconds; machines that test are often busy
@@ -78,7 +82,8 @@ def test_three_seconds_from_camera_to_captions(tmp_path: Path, mark: str) -> Non
     assert len(spans) == len(rows)
     assert 'UNTRAINED' in out
     vtt = (output / 'captions.vtt').read_text()
-    assert vtt.startswith('WEBVTT\n')
+    assert vtt.startswith('WEBVTT\n\nNOTE svlm demo, synthetic camera. UNTRAINED: ')
+    assert vtt.count('UNTRAINED') == 1
     assert vtt.count(' --> ') == sum(bool(row.text) for row in rows)
     assert '00:00:02.000 --> 00:00:03.000' in vtt
     page = (output / 'timeline.html').read_text()
@@ -86,7 +91,8 @@ def test_three_seconds_from_camera_to_captions(tmp_path: Path, mark: str) -> Non
     assert 'UNTRAINED' in page.split('</header>')[0]
     for row in rows:
         assert row.text.strip() in page
-    assert re.search(r'of \d+ received, \d+ dropped', page)
+    assert re.search(r'of \d+ received, \d+ not shown', page)
+    assert 'dropped' not in out + page, 'a camera faster than the model loses nothing'
 
 
 @pytest.mark.parametrize('after', [0.0, 0.8, 4.0])
@@ -186,10 +192,48 @@ def test_a_record_has_the_fields_of_the_message() -> None:
         assert to_record(caption).kind == name.lower()
 
 
+def test_a_line_says_what_became_of_the_frames() -> None:
+    record = to_record(Caption(sequence=3, text='it moves', latency=0.25, frames_used=2))
+    assert line_of(record).plain == '00:03-00:04  it moves  [0.25 s; 2 frames]'
+    busy = replace(record, text='', frames_repeated=1, frames_dropped=8, late=True)
+    assert line_of(busy).plain == (
+        '00:03-00:04  (silence)  [0.25 s; 2 frames, 1 repeated, 8 not shown]  LATE'
+    )
+
+
+@pytest.mark.parametrize('told_after', [0, 1, 2])
+def test_the_captions_say_untrained_on_top_whenever_that_is_known(
+    graph, tmp_path: Path, told_after: int
+) -> None:
+    (tmp_path / 'captions.vtt').write_text("an earlier demo's")
+    sheet = Console(file=io.StringIO())
+    recorder = Recorder(Demo(output=tmp_path), Children(tmp_path), sheet)
+    assert not (tmp_path / 'captions.vtt').exists()
+    for second in range(3):
+        if second == told_after:
+            recorder._on_status(Status(state=Status.LOADING, model='tiny'))
+            recorder._on_status(Status(state=Status.RUNNING, model='tiny'))
+        recorder._on_caption(Caption(done=True, sequence=second, text=f'number {second}'))
+    recorder.close()
+    head, note, *cues = (tmp_path / 'captions.vtt').read_text().strip().split('\n\n')
+    assert head == 'WEBVTT'
+    assert note.startswith('NOTE svlm demo, synthetic camera. UNTRAINED: tiny has ')
+    assert [cue.splitlines()[1] for cue in cues] == ['number 0', 'number 1', 'number 2']
+
+
+def test_captions_of_a_model_that_nobody_named_are_written_all_the_same(
+    graph, tmp_path: Path
+) -> None:
+    recorder = Recorder(Demo(output=tmp_path), Children(tmp_path), Console(file=io.StringIO()))
+    recorder._on_caption(Caption(done=True, text='hello'))
+    recorder.close()
+    assert (tmp_path / 'captions.vtt').read_text().endswith('00:00:01.000\nhello\n\n')
+
+
 def test_only_a_model_without_training_is_called_untrained() -> None:
-    assert untrained(None) == ''
-    assert untrained(Status(model='good', trained=True)) == ''
-    assert untrained(Status(model='tiny')).startswith('UNTRAINED: tiny')
+    assert notice(None) == ''
+    assert notice(Status(model='good', trained=True)) == ''
+    assert notice(Status(model='tiny')).startswith('UNTRAINED: tiny')
     assert 'UNTRAINED' in facts(Demo(), Status(model='tiny'))['model']
     assert 'UNTRAINED' not in facts(Demo(), Status(model='good', trained=True))['model']
     assert set(facts(Demo(), None)) == {'camera', 'versions'}

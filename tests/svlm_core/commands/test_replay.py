@@ -404,9 +404,9 @@ def test_without_rosbags_one_line_says_what_to_install(
 ) -> None:
     monkeypatch.setattr('svlm_core.bags.find_spec', lambda name: None)
     assert replay(bag, tmp_path / 'out') == 1
-    assert 'pip install "svlm[ros]"' in complaint(capfd)
+    assert 'pip install "svlm[bags]"' in complaint(capfd)
     assert svlm('record-demo-bag', tmp_path / 'bag') == 1
-    assert 'pip install "svlm[ros]"' in complaint(capfd)
+    assert 'pip install "svlm[bags]"' in complaint(capfd)
 
 
 def test_recording_says_what_it_made_and_refuses_to_replace_it(
