@@ -3,8 +3,8 @@
 
 Subscribes to `image`; publishes `~/caption` (svlm/msg/Caption, in parts while it is written and
 whole when done), `~/text` (std_msgs/String, what was said) and `~/status` (svlm/msg/Status,
-latched). The callback of a frame only checks and stores it; one thread does all inference, so the
-node answers at once however busy the model is.
+latched). Offers `~/reset`, `~/pause` and `~/set_query`. The callback of a frame only checks and
+stores it; one thread does all inference, so the node answers at once however busy the model is.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from svlm.msg import Caption, Status
 
 from svlm_core.errors import FrameError, SettingsError
 from svlm_ros import messages, parameters
+from svlm_ros.control import Control
 from svlm_ros.conversion import check, choose_converter
-from svlm_ros.mailbox import Mailbox
+from svlm_ros.mailbox import Arrival, Mailbox
 from svlm_ros.process import Program, run
 from svlm_ros.watch import Watch
 from svlm_ros.worker import Progress, Worker
@@ -67,7 +68,7 @@ class Captioner(Program):
         self.settings, self.stream_settings = parameters.declare(self)
         self._topic = self.resolve_topic_name('image')
         self._camera = self.settings.camera or self._topic
-        self._activity = messages.Activity(Status.LOADING)
+        self._activity = messages.Activity(Status.LOADING, query=self.stream_settings.query)
         self._watch = Watch(self.settings.frame_timeout, time.monotonic())
         self._mailbox = self._new_mailbox()
         self._captions = self.create_publisher(Caption, '~/caption', 10)
@@ -79,6 +80,7 @@ class Captioner(Program):
         self._worker: Worker | None = None
         self._subscription: Any = None
         self._timer: Any = None
+        self._control = Control(self, lambda: self._worker, self._asked)
 
     def start(self) -> None:
         """Configure, then activate. Raises SvlmError when either cannot be done."""
@@ -169,6 +171,14 @@ class Captioner(Program):
             self._publish_status()
             self.finished.set_result(1)
 
+    def forgot(self) -> None:
+        """Count that the memory was emptied (inference thread)."""
+        self._activity.resets += 1
+
+    def _asked(self, query: str) -> None:
+        self._activity.query = query
+        self._publish_status()
+
     def _new_mailbox(self) -> Mailbox:
         return Mailbox(self.stream_settings.fps, self.stream_settings.frames_per_round)
 
@@ -200,10 +210,15 @@ class Captioner(Program):
             )
             return
         stamp = messages.nanoseconds(message.header.stamp)
-        if not self._mailbox.put(message, stamp, self.get_clock().now().nanoseconds):
+        arrival = self._mailbox.put(message, stamp, self.get_clock().now().nanoseconds)
+        if arrival is Arrival.STALE:
             self.get_logger().error(
                 self._note(f'frame dropped: stamp {stamp / 1e9:.3f} is not after the one before'),
                 throttle_duration_sec=LOG_PERIOD,
+            )
+        if arrival is Arrival.RESTARTED:
+            self.get_logger().warning(
+                self._note(f'time went back to {stamp / 1e9:.3f}: a new stream begins')
             )
 
     def _on_bad_qos(self, event: Any) -> None:
@@ -228,10 +243,14 @@ class Captioner(Program):
                 f'no frame for {silence:.1f} s on {self._topic} (publishers: {publishers})'
             )
         if self._activity.state != Status.FAILED:
-            alive = self._watch.alive(now)
-            self._activity.state = Status.RUNNING if alive else Status.WAITING
+            self._activity.state = self._state(now)
         self._activity.frame_age = self._watch.age(now)
         self._publish_status()
+
+    def _state(self, now: float) -> str:
+        if self._mailbox.held:
+            return Status.PAUSED
+        return Status.RUNNING if self._watch.alive(now) else Status.WAITING
 
     def _publish_status(self) -> None:
         status = messages.status_message(

@@ -26,6 +26,8 @@ class Activity:
     rounds_late: int = 0
     latency: float = float('nan')
     frame_age: float = float('nan')
+    resets: int = 0
+    query: str = ''
     last_error: str = ''
 
 
@@ -81,10 +83,11 @@ def status_message(
         image_backend=backend,
         preset=node.preset,
         policy=settings.policy,
-        query=settings.query,
+        query=activity.query,
         state=activity.state,
         rounds=activity.rounds,
         rounds_late=activity.rounds_late,
+        resets=activity.resets,
         latency=activity.latency,
         frame_age=activity.frame_age,
         last_error=activity.last_error,
