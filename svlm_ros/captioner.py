@@ -18,6 +18,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import (
     DurabilityPolicy,
     QoSProfile,
@@ -29,34 +30,29 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from svlm.msg import Caption, Status
 
-from svlm_core.errors import FrameError, SettingsError
+from svlm_core.errors import FrameError, SettingsError, SvlmError
 from svlm_ros import messages, parameters
 from svlm_ros.control import Control
 from svlm_ros.conversion import check, choose_converter
 from svlm_ros.mailbox import Arrival, Mailbox
 from svlm_ros.process import Program, run
 from svlm_ros.watch import Watch
+from svlm_ros.weights import give_back, load_engine
 from svlm_ros.worker import Progress, Worker
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # for late joiners
+SUCCESS = TransitionCallbackReturn.SUCCESS
 STATUS_PERIOD = 1.0  # seconds
 LOG_PERIOD = 5.0  # seconds between two lines about the same kind of trouble
 
 
-def load_engine(settings: parameters.NodeSettings) -> Any:
-    """The engine that the parameters name. Raises SvlmError when it cannot be loaded."""
-    from svlm_core import StreamingVLM  # loads torch, which takes seconds: only once needed
+class Captioner(Program, LifecycleNode):
+    """One camera, one bounded memory, one inference thread, in a managed node.
 
-    return StreamingVLM.from_pretrained(
-        settings.model or None, device=settings.device, dtype=settings.dtype
-    )
-
-
-class Captioner(Program):
-    """One camera, one bounded memory, one inference thread.
-
-    `configure` loads the model, `activate` begins to listen, `deactivate` stops and keeps the
-    model, `close` ends everything. Raises SettingsError for a bad parameter.
+    configure loads the model and reserves the memory, activate begins to listen, deactivate stops
+    and keeps the weights, cleanup frees them. What goes wrong in a transition is logged and
+    returned: FAILURE where the user can mend it, ERROR (which frees everything) for the rest.
+    Raises SettingsError for a bad parameter.
     """
 
     def __init__(
@@ -68,12 +64,13 @@ class Captioner(Program):
         self.settings, self.stream_settings = parameters.declare(self)
         self._topic = self.resolve_topic_name('image')
         self._camera = self.settings.camera or self._topic
-        self._activity = messages.Activity(Status.LOADING, query=self.stream_settings.query)
+        self._activity = messages.Activity(Status.INACTIVE, query=self.stream_settings.query)
         self._watch = Watch(self.settings.frame_timeout, time.monotonic())
         self._mailbox = self._new_mailbox()
         self._captions = self.create_publisher(Caption, '~/caption', 10)
         self._text = self.create_publisher(String, '~/text', 10)
         self._status = self.create_publisher(Status, '~/status', LATCHED)
+        self._problem: Exception | None = None  # of the latest transition
         self._engine: Any = None
         self._stream: Any = None
         self._converter: Any = None
@@ -83,20 +80,70 @@ class Captioner(Program):
         self._control = Control(self, lambda: self._worker, self._asked)
 
     def start(self) -> None:
-        """Configure, then activate. Raises SvlmError when either cannot be done."""
-        self.configure()
-        self.activate()
+        """Configure and activate, with `autostart`. Raises what went wrong."""
+        if not self.settings.autostart:
+            self._publish_status()
+            self.get_logger().info('waiting for a lifecycle manager (autostart is off)')
+            return
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() is not SUCCESS and self._problem is not None:
+                raise self._problem
 
-    def configure(self) -> None:
-        """Choose an image converter and load the model. Raises SvlmError when one is missing."""
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Choose an image converter, load the model and reserve the memory of the stream."""
+        return self._attempt('configure', self._configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the inference thread, then listen."""
+        return self._attempt('activate', self._activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening and end the inference thread; keep the weights, empty the memory."""
+        return self._attempt('deactivate', self._deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the weights and the memory of the stream."""
+        return self._attempt('clean up', self._free)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End what runs and free everything, from any state."""
+        return self._attempt('shut down', self._end)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, so that the node can be configured again."""
+        return self._attempt('recover', self._end)
+
+    def close(self) -> None:
+        """End the inference thread and destroy the node."""
+        self._silence()
+        super().close()
+
+    def _attempt(self, name: str, transition: Callable[[], None]) -> TransitionCallbackReturn:
+        self._problem = None
+        try:
+            transition()
+        except Exception as error:  # a transition returns; rclpy would drop the reason
+            self._problem = error
+            self._activity.state = Status.INACTIVE
+            self.get_logger().error(self._note(f'cannot {name}: {type(error).__name__}: {error}'))
+        self._publish_status()
+        if self._problem is None:
+            return SUCCESS
+        mendable = isinstance(self._problem, SvlmError)
+        return TransitionCallbackReturn.FAILURE if mendable else TransitionCallbackReturn.ERROR
+
+    def _configure(self) -> None:
+        self._activity.state = Status.LOADING
+        self._activity.query = self.stream_settings.query
         self._converter = choose_converter()
         self._publish_status()
         name = self.settings.model or 'the model svlm ships with'
         self.get_logger().info(f'loading {name} (device {self.settings.device})')
         began = time.monotonic()
-        self._engine = self._load(self.settings)
-        self._stream = self._engine.open(self.stream_settings)
-        info, seconds = self._engine.info, time.monotonic() - began
+        engine = self._load(self.settings)
+        self._stream = engine.open(self.stream_settings)
+        self._engine = engine
+        info, seconds = engine.info, time.monotonic() - began
         self.get_logger().info(
             f'loaded {info.model} in {seconds:.1f} s: {info.parameters / 1e6:.1f} M parameters, '
             f'{info.dtype} on {info.device}, {info.attention} attention, memory for '
@@ -106,11 +153,12 @@ class Captioner(Program):
             self.get_logger().warning(
                 f'{info.model} is UNTRAINED: its weights are random and its captions mean nothing'
             )
+        self._activity.state = Status.INACTIVE
 
-    def activate(self) -> None:
-        """Start the inference thread, then listen. Raises SettingsError for bad QoS overrides."""
+    def _activate(self) -> None:
         self._watch = Watch(self.settings.frame_timeout, time.monotonic())
         self._mailbox = self._new_mailbox()
+        self._subscription = self._subscribe()
         self._worker = Worker(
             self._stream,
             self._mailbox,
@@ -119,10 +167,8 @@ class Captioner(Program):
             partial=self.settings.publish_partial,
         )
         self._worker.start()
-        self._subscription = self._subscribe()
         self._activity.state = Status.WAITING
         self._timer = self.create_timer(STATUS_PERIOD, self._tick, clock=self._steady)
-        self._publish_status()
         unknown = [name for name in self._parameter_overrides if not self.has_parameter(name)]
         if unknown:  # ROS itself would ignore a misspelt name in silence
             self.get_logger().warning(f'no parameter is called {", ".join(sorted(unknown))}')
@@ -130,20 +176,30 @@ class Captioner(Program):
             f'waiting for images on {self._topic} (converted by {self._converter.name})'
         )
 
-    def deactivate(self) -> None:
-        """Stop listening and end the inference thread, at the next token; keep the model."""
+    def _deactivate(self) -> None:
+        self._activity.state = Status.INACTIVE
+        if not self._silence():
+            raise RuntimeError('the inference thread does not end: it is left behind')
+        self._stream.reset()  # its time ends here: the next activation begins at 0
+
+    def _free(self) -> None:
+        self._activity.state = Status.INACTIVE
+        self._engine = self._stream = None
+        give_back()
+
+    def _end(self) -> None:
+        self._silence()
+        self._free()
+
+    def _silence(self) -> bool:
+        """Stop listening and end the inference thread; False where it does not end."""
         if self._timer is not None:
             self.destroy_timer(self._timer)
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
-        if self._worker is not None and not self._worker.stop():
-            self.get_logger().error('the inference thread does not end: it is left behind')
+        worker = self._worker
         self._timer = self._subscription = self._worker = None
-
-    def close(self) -> None:
-        """Deactivate and destroy the node."""
-        self.deactivate()
-        super().close()
+        return worker is None or worker.stop()
 
     def said(self, progress: Progress) -> None:
         """Publish what has been said of a round so far (inference thread)."""
@@ -260,7 +316,7 @@ class Captioner(Program):
             self._mailbox.counts,
             self.settings,
             self.stream_settings,
-            self._converter.name,
+            '' if self._converter is None else self._converter.name,
         )
         if self._stream is not None:
             messages.add_model(status, self._engine.info, self._stream)

@@ -34,6 +34,9 @@ class NodeSettings:
     dtype: str = limit('auto', 'type of weights and memory: auto, float32, bfloat16, float16')
     preset: str = limit('robot', f'where other defaults come from: {", ".join(PRESETS)}')
     camera: str = limit('', 'name of the camera in captions; empty: its topic')
+    autostart: bool = limit(
+        True, 'configure and activate at once; false: wait for a lifecycle manager'
+    )
     publish_partial: bool = limit(True, 'publish captions token by token while they are written')
     frame_timeout: float = limit(
         5.0, 'seconds without a frame before the node says so', low=0.1, high=86400

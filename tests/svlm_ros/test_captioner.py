@@ -232,9 +232,9 @@ def test_deactivate_keeps_the_model_and_activate_goes_on(start, camera, wait_for
     source.seconds(0, 1)
     wait_for(lambda: ears.done, 'a caption')
     stream = node._stream
-    node.deactivate()
+    node.trigger_deactivate()
     wait_for(lambda: source.publisher.get_subscription_count() == 0, 'the subscription to end')
-    node.activate()
+    node.trigger_activate()
     wait_for(lambda: source.publisher.get_subscription_count() == 1, 'the subscription')
     source.seconds(9, 1)
     wait_for(lambda: len(ears.done) == 2, 'a caption')

@@ -102,6 +102,6 @@ def test_frames_and_other_services_pass_while_an_order_waits(start, camera, oper
 
 def test_an_inactive_node_refuses(start, operator):
     node, _ = start()
-    node.deactivate()
+    node.trigger_deactivate()
     answer = operator(Trigger, 'reset')
     assert (answer.success, answer.message) == (False, 'the node is not active')

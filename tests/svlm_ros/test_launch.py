@@ -65,8 +65,8 @@ def declared(module: ModuleType) -> dict[str, dict]:
 
 def test_every_argument_has_a_default_and_a_description(stood_in):
     arguments = declared(stood_in)
-    wanted = 'image namespace params_file model preset query device use_sim_time log_level respawn'
-    assert set(wanted.split()) <= set(arguments)
+    wanted = 'image namespace params_file model preset query device use_sim_time autostart'
+    assert {*wanted.split(), 'log_level', 'respawn'} <= set(arguments)
     for name, options in arguments.items():
         assert options['description'], name
         assert 'default_value' in options, name
@@ -80,7 +80,7 @@ def test_only_parameters_that_were_given_override_the_file(stood_in):
     [node] = stood_in.captioner(context)
     file, overrides = node.options['parameters']
     assert file.args == ('params_file',)
-    assert set(overrides) == {'use_sim_time', 'query'}
+    assert set(overrides) == {'use_sim_time', 'autostart', 'query'}
     assert overrides['query'].args == ('What moves?',)
     assert overrides['query'].options == {'value_type': str}
     assert (node.options['package'], node.options['executable']) == ('svlm', 'captioner')
