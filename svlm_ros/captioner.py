@@ -67,6 +67,7 @@ class Captioner(Program, LifecycleNode):
         self._activity = messages.Activity(Status.INACTIVE, query=self.stream_settings.query)
         self._watch = Watch(self.settings.frame_timeout, time.monotonic())
         self._mailbox = self._new_mailbox()
+        self._arrived: int | None = None  # when the newest frame did, ns of the node's clock
         self._captions = self.create_publisher(Caption, '~/caption', 10)
         self._text = self.create_publisher(String, '~/text', 10)
         self._status = self.create_publisher(Status, '~/status', LATCHED)
@@ -228,8 +229,9 @@ class Captioner(Program, LifecycleNode):
             self.finished.set_result(1)
 
     def forgot(self) -> None:
-        """Count that the memory was emptied (inference thread)."""
+        """Tell that the memory was emptied (inference thread)."""
         self._activity.resets += 1
+        self.get_logger().info('the memory of the stream is empty: it begins anew')
 
     def _asked(self, query: str) -> None:
         self._activity.query = query
@@ -266,7 +268,8 @@ class Captioner(Program, LifecycleNode):
             )
             return
         stamp = messages.nanoseconds(message.header.stamp)
-        arrival = self._mailbox.put(message, stamp, self.get_clock().now().nanoseconds)
+        self._arrived = self.get_clock().now().nanoseconds
+        arrival = self._mailbox.put(message, stamp, self._arrived)
         if arrival is Arrival.STALE:
             self.get_logger().error(
                 self._note(f'frame dropped: stamp {stamp / 1e9:.3f} is not after the one before'),
@@ -300,7 +303,6 @@ class Captioner(Program, LifecycleNode):
             )
         if self._activity.state != Status.FAILED:
             self._activity.state = self._state(now)
-        self._activity.frame_age = self._watch.age(now)
         self._publish_status()
 
     def _state(self, now: float) -> str:
@@ -309,8 +311,10 @@ class Captioner(Program, LifecycleNode):
         return Status.RUNNING if self._watch.alive(now) else Status.WAITING
 
     def _publish_status(self) -> None:
+        now = self.get_clock().now().nanoseconds
+        self._activity.frame_age = messages.age(self._arrived, now)
         status = messages.status_message(
-            self.get_clock().now().nanoseconds,
+            now,
             self._camera,
             self._activity,
             self._mailbox.counts,

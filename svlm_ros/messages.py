@@ -41,6 +41,11 @@ def nanoseconds(stamp: Time) -> int:
     return stamp.sec * SECOND + stamp.nanosec
 
 
+def age(since: int | None, now: int) -> float:
+    """Seconds from `since` to `now` on a clock that may have been set back; NaN for None."""
+    return float('nan') if since is None else max(0, now - since) / SECOND
+
+
 def caption_message(progress: Progress, camera: str, now: int) -> Caption:
     """A caption as it stands at `now` (ns of the node's clock)."""
     taken = progress.round
