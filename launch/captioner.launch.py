@@ -12,7 +12,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-PARAMETERS = ('model', 'device', 'preset', 'query', 'camera')
+PARAMETERS = ('model', 'device', 'preset', 'query', 'camera', 'transport')
 CONFIG = PathJoinSubstitution([FindPackageShare('svlm'), 'config', 'captioner.yaml'])
 
 
@@ -53,6 +53,7 @@ def generate_launch_description() -> LaunchDescription:
             declare('preset', default_value='', description='robot or reference'),
             declare('query', default_value='', description='what the model is asked to do'),
             declare('camera', default_value='', description='name of the camera in captions'),
+            declare('transport', default_value='', description='raw or compressed'),
             declare('use_sim_time', default_value='false', description='take time from /clock'),
             declare('autostart', default_value='true', description='false: leave it to a manager'),
             declare('log_level', default_value='info', description='debug, info, warn, error'),

@@ -16,34 +16,22 @@ from typing import Any
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import (
-    DurabilityPolicy,
-    QoSProfile,
-    qos_policy_name_from_kind,
-    qos_profile_sensor_data,
-)
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from svlm.msg import Caption, Status
 
-from svlm_core.errors import FrameError, SettingsError, SvlmError
-from svlm_ros import messages, parameters
+from svlm_core.errors import SvlmError
+from svlm_ros import inputs, messages, parameters
 from svlm_ros.control import Control
-from svlm_ros.conversion import check, choose_converter
-from svlm_ros.mailbox import Arrival, Mailbox
+from svlm_ros.mailbox import Mailbox
 from svlm_ros.process import Program, run
-from svlm_ros.watch import Watch
 from svlm_ros.weights import give_back, load_engine
 from svlm_ros.worker import Progress, Worker
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # for late joiners
 SUCCESS = TransitionCallbackReturn.SUCCESS
 STATUS_PERIOD = 1.0  # seconds
-LOG_PERIOD = 5.0  # seconds between two lines about the same kind of trouble
 
 
 class Captioner(Program, LifecycleNode):
@@ -62,12 +50,10 @@ class Captioner(Program, LifecycleNode):
         self._load = load
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # sim time may stand still
         self.settings, self.stream_settings = parameters.declare(self)
-        self._topic = self.resolve_topic_name('image')
+        self._topic = inputs.topic(self, self.settings.transport)
         self._camera = self.settings.camera or self._topic
         self._activity = messages.Activity(Status.INACTIVE, query=self.stream_settings.query)
-        self._watch = Watch(self.settings.frame_timeout, time.monotonic())
         self._mailbox = self._new_mailbox()
-        self._arrived: int | None = None  # when the newest frame did, ns of the node's clock
         self._captions = self.create_publisher(Caption, '~/caption', 10)
         self._text = self.create_publisher(String, '~/text', 10)
         self._status = self.create_publisher(Status, '~/status', LATCHED)
@@ -76,7 +62,7 @@ class Captioner(Program, LifecycleNode):
         self._stream: Any = None
         self._converter: Any = None
         self._worker: Worker | None = None
-        self._subscription: Any = None
+        self._input: inputs.Input | None = None
         self._timer: Any = None
         self._control = Control(self, lambda: self._worker, self._asked)
 
@@ -136,7 +122,7 @@ class Captioner(Program, LifecycleNode):
     def _configure(self) -> None:
         self._activity.state = Status.LOADING
         self._activity.query = self.stream_settings.query
-        self._converter = choose_converter()
+        self._converter = inputs.reader(self.settings.transport)
         self._publish_status()
         name = self.settings.model or 'the model svlm ships with'
         self.get_logger().info(f'loading {name} (device {self.settings.device})')
@@ -157,9 +143,8 @@ class Captioner(Program, LifecycleNode):
         self._activity.state = Status.INACTIVE
 
     def _activate(self) -> None:
-        self._watch = Watch(self.settings.frame_timeout, time.monotonic())
         self._mailbox = self._new_mailbox()
-        self._subscription = self._subscribe()
+        self._input = inputs.Input(self, self.settings, self._mailbox, self._note)
         self._worker = Worker(
             self._stream,
             self._mailbox,
@@ -196,10 +181,10 @@ class Captioner(Program, LifecycleNode):
         """Stop listening and end the inference thread; False where it does not end."""
         if self._timer is not None:
             self.destroy_timer(self._timer)
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
+        if self._input is not None:
+            self._input.close()
         worker = self._worker
-        self._timer = self._subscription = self._worker = None
+        self._timer = self._input = self._worker = None
         return worker is None or worker.stop()
 
     def said(self, progress: Progress) -> None:
@@ -221,7 +206,7 @@ class Captioner(Program, LifecycleNode):
         """Tell of a round that was lost; end the node when it is `fatal` (inference thread)."""
         self.get_logger().error(
             self._note(f'round lost: {type(error).__name__}: {error}'),
-            throttle_duration_sec=LOG_PERIOD,
+            throttle_duration_sec=inputs.LOG_PERIOD,
         )
         if fatal:
             self._activity.state = Status.FAILED
@@ -240,79 +225,23 @@ class Captioner(Program, LifecycleNode):
     def _new_mailbox(self) -> Mailbox:
         return Mailbox(self.stream_settings.fps, self.stream_settings.frames_per_round)
 
-    def _subscribe(self) -> Any:
-        # Best effort hears reliable and best-effort cameras alike (REP 2003).
-        try:
-            return self.create_subscription(
-                Image,
-                'image',
-                self._on_image,
-                qos_profile_sensor_data,
-                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_bad_qos),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
-        except (ParameterException, RuntimeError, ValueError) as error:
-            raise SettingsError(f'qos_overrides of {self._topic}: {error}') from error
-
-    def _on_image(self, message: Image) -> None:
-        now = time.monotonic()
-        silence = self._watch.arrived(now)
-        if silence is not None:
-            self.get_logger().info(f'frames again on {self._topic} after {silence:.1f} s')
-        try:
-            check(message)
-        except FrameError as error:
-            self._mailbox.refuse()
-            self.get_logger().error(
-                self._note(f'frame dropped: {error}'), throttle_duration_sec=LOG_PERIOD
-            )
-            return
-        stamp = messages.nanoseconds(message.header.stamp)
-        self._arrived = self.get_clock().now().nanoseconds
-        arrival = self._mailbox.put(message, stamp, self._arrived)
-        if arrival is Arrival.STALE:
-            self.get_logger().error(
-                self._note(f'frame dropped: stamp {stamp / 1e9:.3f} is not after the one before'),
-                throttle_duration_sec=LOG_PERIOD,
-            )
-        if arrival is Arrival.RESTARTED:
-            self.get_logger().warning(
-                self._note(f'time went back to {stamp / 1e9:.3f}: a new stream begins')
-            )
-
-    def _on_bad_qos(self, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-        self.get_logger().warning(
-            self._note(
-                f'a publisher of {self._topic} offers another {policy} than this node asks for: '
-                f'none of its frames arrive; set qos_overrides.{self._topic}.subscription.{policy}'
-            )
-        )
-
     def _note(self, text: str) -> str:
         self._activity.last_error = ' '.join(text.split())
         return self._activity.last_error
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        silence = self._watch.overdue(now)
-        if silence is not None:
-            publishers = self.count_publishers(self._topic)
-            self.get_logger().warning(
-                f'no frame for {silence:.1f} s on {self._topic} (publishers: {publishers})'
-            )
+        alive = self._input is not None and self._input.alive()
         if self._activity.state != Status.FAILED:
-            self._activity.state = self._state(now)
+            running = Status.RUNNING if alive else Status.WAITING
+            self._activity.state = Status.PAUSED if self._mailbox.held else running
         self._publish_status()
-
-    def _state(self, now: float) -> str:
-        if self._mailbox.held:
-            return Status.PAUSED
-        return Status.RUNNING if self._watch.alive(now) else Status.WAITING
 
     def _publish_status(self) -> None:
         now = self.get_clock().now().nanoseconds
-        self._activity.frame_age = messages.age(self._arrived, now)
+        if self._input is not None:
+            self._activity.frame_age = messages.age(self._input.arrived, now)
+            self._activity.frames_lost = self._input.lost
+            self._activity.frames_missing = self._input.missing
         status = messages.status_message(
             now,
             self._camera,

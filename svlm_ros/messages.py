@@ -27,6 +27,8 @@ class Activity:
     latency: float = float('nan')
     frame_age: float = float('nan')
     resets: int = 0
+    frames_lost: int = 0
+    frames_missing: int = 0
     query: str = ''
     last_error: str = ''
 
@@ -100,6 +102,8 @@ def status_message(
         frames_used=counts.used,
         frames_dropped=counts.dropped,
         frames_pending=counts.pending,
+        frames_lost=activity.frames_lost,
+        frames_missing=activity.frames_missing,
     )
 
 

@@ -20,6 +20,7 @@ from svlm_core.config import PRESETS, Sampling, StreamSettings, check_ranges, li
 from svlm_core.errors import SettingsError
 
 NO_LIMIT = -1
+Transport = Literal['raw', 'compressed']
 Group = TypeVar('Group')
 # Not parameters: the first is a group of them, the second is what preset `reference` is about.
 _APART = {'sampling', 'published_quirks'}
@@ -37,6 +38,7 @@ class NodeSettings:
     autostart: bool = limit(
         True, 'configure and activate at once; false: wait for a lifecycle manager'
     )
+    transport: Transport = limit('raw', 'how pictures come: on image, or on image/compressed')
     publish_partial: bool = limit(True, 'publish captions token by token while they are written')
     frame_timeout: float = limit(
         5.0, 'seconds without a frame before the node says so', low=0.1, high=86400

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from svlm.msg import Caption, Status
 
@@ -17,19 +18,20 @@ T0 = 1_700_000_000
 class Camera:
     """Publishes small images with chosen stamps, and waits until the captioner has each."""
 
-    def __init__(self, graph, node, wait_for, *, topic='image', reliable=True, name='camera'):
+    def __init__(
+        self, graph, node, wait_for, *, topic='image', kind=Image, reliable=True, name='camera'
+    ):
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         self.node = graph.add(rclpy.create_node(name))
         self.publisher = self.node.create_publisher(
-            Image, topic, QoSProfile(depth=5, reliability=policy)
+            kind, topic, QoSProfile(depth=5, reliability=policy)
         )
         self._captioner, self._wait = node, wait_for
         wait_for(lambda: self.publisher.get_subscription_count() > 0, 'a subscriber')
 
     def send(self, seconds: float, **changes) -> None:
         """One 56x28 image taken `seconds` after T0 (None: stamp 0)."""
-        message = Image(height=28, width=56, step=168, encoding='rgb8')
-        message.data = b'\x50' * (28 * 168)
+        message = self.picture()
         message.header.frame_id = 'front_optical'
         if seconds is not None:
             stamp = round((T0 + seconds) * 1e9)
@@ -40,10 +42,31 @@ class Camera:
         self.publisher.publish(message)
         self._wait(lambda: self._captioner._mailbox.counts.received > before, 'the frame')
 
+    @staticmethod
+    def picture():
+        message = Image(height=28, width=56, step=168, encoding='rgb8')
+        message.data = b'\x50' * (28 * 168)
+        return message
+
     def seconds(self, first: int, count: int, rate: int = 4) -> None:
         """Whole seconds of stream at `rate` Hz."""
         for i in range(count * rate):
             self.send(first + i / rate)
+
+
+class CompressedCamera(Camera):
+    """The same, in files of a format that OpenCV writes: .jpg or .png."""
+
+    def __init__(self, *args, extension='.jpg', **options):
+        self._extension = extension
+        super().__init__(*args, topic='image/compressed', kind=CompressedImage, **options)
+
+    def picture(self):
+        import cv2
+
+        pixels = np.full((28, 56, 3), (200, 100, 50), np.uint8)  # BGR
+        data = cv2.imencode(self._extension, pixels)[1].tobytes()
+        return CompressedImage(format=f'rgb8; {self._extension[1:]} compressed bgr8', data=data)
 
 
 class Ears:
