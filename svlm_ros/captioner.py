@@ -2,9 +2,11 @@
 """The node `captioner`: a camera topic in, one stamped caption per second of stream out.
 
 Subscribes to `image`; publishes `~/caption` (svlm/msg/Caption, in parts while it is written and
-whole when done), `~/text` (std_msgs/String, what was said) and `~/status` (svlm/msg/Status,
-latched). Offers `~/reset`, `~/pause` and `~/set_query`. The callback of a frame only checks and
-stores it; one thread does all inference, so the node answers at once however busy the model is.
+whole when done) with `~/text`, `~/last_caption` and `~/debug_image` made of it, and `~/status`
+(svlm/msg/Status, latched). Offers `~/reset`, `~/pause` and `~/set_query`.
+
+The callback of a frame only checks and stores it; one thread does all inference, so the node
+answers at once however busy the model is.
 """
 
 from __future__ import annotations
@@ -17,19 +19,17 @@ from typing import Any
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from std_msgs.msg import String
-from svlm.msg import Caption, Status
+from svlm.msg import Status
 
 from svlm_core.errors import SvlmError
 from svlm_ros import inputs, messages, parameters
 from svlm_ros.control import Control
 from svlm_ros.mailbox import Mailbox
+from svlm_ros.outputs import LATCHED, Outputs
 from svlm_ros.process import Program, run
 from svlm_ros.weights import give_back, load_engine
 from svlm_ros.worker import Progress, Worker
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # for late joiners
 SUCCESS = TransitionCallbackReturn.SUCCESS
 STATUS_PERIOD = 1.0  # seconds
 
@@ -54,8 +54,7 @@ class Captioner(Program, LifecycleNode):
         self._camera = self.settings.camera or self._topic
         self._activity = messages.Activity(Status.INACTIVE, query=self.stream_settings.query)
         self._mailbox = self._new_mailbox()
-        self._captions = self.create_publisher(Caption, '~/caption', 10)
-        self._text = self.create_publisher(String, '~/text', 10)
+        self._outputs = Outputs(self, silence=self.settings.publish_silence)
         self._status = self.create_publisher(Status, '~/status', LATCHED)
         self._problem: Exception | None = None  # of the latest transition
         self._engine: Any = None
@@ -192,11 +191,9 @@ class Captioner(Program, LifecycleNode):
         message = messages.caption_message(
             progress, self._camera, self.get_clock().now().nanoseconds
         )
-        self._captions.publish(message)
+        self._outputs.publish(message, progress.picture)
         if not progress.done:
             return
-        if message.text:
-            self._text.publish(String(data=message.text))
         self._activity.rounds += 1
         self._activity.rounds_late += message.late
         self._activity.latency = message.latency

@@ -40,6 +40,7 @@ class NodeSettings:
     )
     transport: Transport = limit('raw', 'how pictures come: on image, or on image/compressed')
     publish_partial: bool = limit(True, 'publish captions token by token while they are written')
+    publish_silence: bool = limit(True, 'send a caption also for seconds without words')
     frame_timeout: float = limit(
         5.0, 'seconds without a frame before the node says so', low=0.1, high=86400
     )

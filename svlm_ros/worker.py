@@ -32,8 +32,9 @@ Result = TypeVar('Result')
 class Progress:
     """What has been said about a round so far; `done` marks the last of a round, cut or whole.
 
-    `shown` frames went into the model, of which `repeated` stand in for missing ones; `late` is
-    true once the round has taken longer than it lasts or a newer one is already complete.
+    `picture` (H, W, 3) is the newest frame. `shown` frames went into the model, of which
+    `repeated` stand in for missing ones; `late` is true once the round has taken longer than it
+    lasts or a newer one is already complete.
     """
 
     round: Round
@@ -44,6 +45,7 @@ class Progress:
     shown: int
     repeated: int
     tokens: int
+    picture: Picture
 
 
 class Listener(Protocol):
@@ -179,6 +181,7 @@ class Worker:
             shown=len(frames),
             repeated=taken.repeated + substituted,
             tokens=0,
+            picture=frames[-1],
         )
         reply = self._stream.tokens(frames, taken.start)
         for token in reply:
