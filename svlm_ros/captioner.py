@@ -3,7 +3,8 @@
 
 Subscribes to `image`; publishes `~/caption` (svlm/msg/Caption, in parts while it is written and
 whole when done) with `~/text`, `~/last_caption` and `~/debug_image` made of it, and `~/status`
-(svlm/msg/Status, latched). Offers `~/reset`, `~/pause` and `~/set_query`.
+(svlm/msg/Status, latched) with `/diagnostics` made of it. Offers `~/reset`, `~/pause` and
+`~/set_query`.
 
 The callback of a frame only checks and stores it; one thread does all inference, so the node
 answers at once however busy the model is.
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -24,6 +26,7 @@ from svlm.msg import Status
 from svlm_core.errors import SvlmError
 from svlm_ros import inputs, messages, parameters
 from svlm_ros.control import Control
+from svlm_ros.diagnostics import report
 from svlm_ros.mailbox import Mailbox
 from svlm_ros.outputs import LATCHED, Outputs
 from svlm_ros.process import Program, run
@@ -56,6 +59,8 @@ class Captioner(Program, LifecycleNode):
         self._mailbox = self._new_mailbox()
         self._outputs = Outputs(self, silence=self.settings.publish_silence)
         self._status = self.create_publisher(Status, '~/status', LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._reported: Status | None = None  # the status behind the latest diagnostics
         self._problem: Exception | None = None  # of the latest transition
         self._engine: Any = None
         self._stream: Any = None
@@ -143,6 +148,7 @@ class Captioner(Program, LifecycleNode):
 
     def _activate(self) -> None:
         self._mailbox = self._new_mailbox()
+        self._reported = None  # counters begin again
         self._input = inputs.Input(self, self.settings, self._mailbox, self._note)
         self._worker = Worker(
             self._stream,
@@ -196,7 +202,7 @@ class Captioner(Program, LifecycleNode):
             return
         self._activity.rounds += 1
         self._activity.rounds_late += message.late
-        self._activity.latency = message.latency
+        self._activity.latencies.append(message.latency)
         self._activity.frame_id = message.header.frame_id
 
     def failed(self, error: Exception, *, fatal: bool) -> None:
@@ -231,9 +237,12 @@ class Captioner(Program, LifecycleNode):
         if self._activity.state != Status.FAILED:
             running = Status.RUNNING if alive else Status.WAITING
             self._activity.state = Status.PAUSED if self._mailbox.held else running
-        self._publish_status()
+        status = self._publish_status()
+        latencies = list(self._activity.latencies)
+        self._diagnostics.publish(report(status, self._reported, latencies, self.settings))
+        self._reported = status
 
-    def _publish_status(self) -> None:
+    def _publish_status(self) -> Status:
         now = self.get_clock().now().nanoseconds
         if self._input is not None:
             self._activity.frame_age = messages.age(self._input.arrived, now)
@@ -251,6 +260,7 @@ class Captioner(Program, LifecycleNode):
         if self._stream is not None:
             messages.add_model(status, self._engine.info, self._stream)
         self._status.publish(status)
+        return status
 
 
 def main(arguments: list[str] | None = None, load: Any = load_engine) -> int:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -15,6 +16,8 @@ from svlm_ros.mailbox import SECOND, Counts
 from svlm_ros.parameters import NodeSettings
 from svlm_ros.worker import Progress
 
+REMEMBERED = 300  # latencies, of as many rounds
+
 
 @dataclass
 class Activity:
@@ -24,7 +27,7 @@ class Activity:
     frame_id: str = ''
     rounds: int = 0
     rounds_late: int = 0
-    latency: float = float('nan')
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     frame_age: float = float('nan')
     resets: int = 0
     frames_lost: int = 0
@@ -95,7 +98,7 @@ def status_message(
         rounds=activity.rounds,
         rounds_late=activity.rounds_late,
         resets=activity.resets,
-        latency=activity.latency,
+        latency=activity.latencies[-1] if activity.latencies else float('nan'),
         frame_age=activity.frame_age,
         last_error=activity.last_error,
         frames_received=counts.received,

@@ -44,6 +44,16 @@ class NodeSettings:
     frame_timeout: float = limit(
         5.0, 'seconds without a frame before the node says so', low=0.1, high=86400
     )
+    warn_frame_age: float = limit(2.0, 'diagnostics: seconds without a frame that warn', low=0)
+    error_frame_age: float = limit(10.0, 'diagnostics: seconds without a frame: error', low=0)
+    warn_latency: float = limit(2.0, 'diagnostics: seconds to a caption (p99) that warn', low=0)
+    error_latency: float = limit(10.0, 'diagnostics: seconds to a caption (p99): error', low=0)
+    warn_lost: float = limit(
+        0.05, 'diagnostics: share of frames lost before the node that warns', low=0, high=1
+    )
+    error_lost: float = limit(
+        0.5, 'diagnostics: share of frames lost before the node: error', low=0, high=1
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
