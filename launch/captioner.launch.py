@@ -6,14 +6,16 @@ nothing.
 """
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PARAMETERS = ('model', 'device', 'preset', 'query', 'camera', 'transport')
 CONFIG = PathJoinSubstitution([FindPackageShare('svlm'), 'config', 'captioner.yaml'])
+PROFILES = PathJoinSubstitution([FindPackageShare('svlm'), 'config', 'fastdds_large_images.xml'])
+VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')  # Fast DDS 2, 3
 
 
 def captioner(context: LaunchContext) -> list[Node]:
@@ -58,6 +60,10 @@ def generate_launch_description() -> LaunchDescription:
             declare('autostart', default_value='true', description='false: leave it to a manager'),
             declare('log_level', default_value='info', description='debug, info, warn, error'),
             declare('respawn', default_value='false', description='start again after a crash'),
+            *(
+                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=PROFILES))
+                for name in VARIABLES
+            ),
             OpaqueFunction(function=captioner),
         ]
     )
