@@ -4,7 +4,7 @@
 Subscribes to `image`; publishes `~/caption` (svlm/msg/Caption, in parts while it is written and
 whole when done) with `~/text`, `~/last_caption` and `~/debug_image` made of it, and `~/status`
 (svlm/msg/Status, latched) with `/diagnostics` made of it. Offers `~/reset`, `~/pause` and
-`~/set_query`.
+`~/set_query`, and the action `~/ask`.
 
 The callback of a frame only checks and stores it; one thread does all inference, so the node
 answers at once however busy the model is.
@@ -30,6 +30,7 @@ from svlm_ros.control import Control
 from svlm_ros.diagnostics import report
 from svlm_ros.outputs import LATCHED, Outputs
 from svlm_ros.process import Program, run
+from svlm_ros.questions import Questions
 from svlm_ros.weights import give_back, load_engine
 from svlm_ros.worker import Progress, Worker
 
@@ -69,6 +70,7 @@ class Captioner(Program, LifecycleNode):
         self._input: inputs.Input | None = None
         self._timer: Any = None
         self._control = Control(self, lambda: self._worker, self._asked)
+        self._questions = Questions(self, lambda: self._worker)
 
     def start(self) -> None:
         """Configure and activate, with `autostart`. Raises what went wrong."""
@@ -107,6 +109,7 @@ class Captioner(Program, LifecycleNode):
     def close(self) -> None:
         """End the inference thread and destroy the node."""
         self._silence()
+        self._questions.close()
         super().close()
 
     def _attempt(self, name: str, transition: Callable[[], None]) -> TransitionCallbackReturn:

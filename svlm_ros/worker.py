@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, Protocol, TypeVar
 
@@ -97,15 +97,19 @@ class Worker:
         self._stop.set()
         self._mailbox.close()
         self._thread.join(patience)
-        while not self._orders.empty():
-            self._orders.get()[1].cancel()
+        self._cancel_orders()
         return not self._thread.is_alive()
 
     def submit(self, order: Callable[[], Result]) -> Future[Result]:
-        """Have `order` carried out between two rounds; its result, when there is one."""
+        """Have `order` carried out between two rounds; its result, when there is one.
+
+        Cancelled at once where the thread was stopped.
+        """
         future: Future[Result] = Future()
         self._orders.put((order, future))
         self._mailbox.wake()
+        if self._stop.is_set():
+            self._cancel_orders()
         return future
 
     def reset(self) -> Future[bool]:
@@ -120,6 +124,10 @@ class Worker:
     def set_query(self, query: str) -> Future[None]:
         """Change the instruction; the future holds the error where the stream refuses it."""
         return self.submit(lambda: self._stream.set_query(query))
+
+    def ask(self, question: str) -> Future[Any]:
+        """Copy the memory and ask it; the tokens, each of which is to be an order of its own."""
+        return self.submit(lambda: self._stream.fork().tokens(question))
 
     def _run(self) -> None:
         failures = 0
@@ -145,12 +153,22 @@ class Worker:
                     return
 
     def _carry_out_orders(self) -> None:
-        while not self._orders.empty() and not self._stop.is_set():
-            order, future = self._orders.get()
+        while not self._stop.is_set() and (given := self._next_order()) is not None:
+            order, future = given
             try:
                 future.set_result(order())
             except Exception as error:  # it belongs to whoever gave the order
                 future.set_exception(error)
+
+    def _cancel_orders(self) -> None:
+        while (given := self._next_order()) is not None:
+            given[1].cancel()
+
+    def _next_order(self) -> tuple[Callable[[], Any], Future[Any]] | None:
+        try:
+            return self._orders.get_nowait()
+        except Empty:
+            return None
 
     def _begin_anew(self) -> bool:
         self._cut.clear()

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+import svlm.action
 import svlm.msg
 import svlm.srv
 from rclpy.serialization import deserialize_message, serialize_message
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = sorted((ROOT / 'msg').glob('*.msg'))
+ACTIONS = sorted((ROOT / 'action').glob('*.action'))
 SERVICES = sorted((ROOT / 'srv').glob('*.srv'))
 IDL = {'bool': 'boolean', 'float32': 'float'}  # other names that generated code has for types
 # Frozen: a change of this table makes every bag recorded before it unreadable.
@@ -62,6 +64,18 @@ def test_every_field_says_what_it_means_and_the_build_is_of_this_definition(path
     assert getattr(svlm.msg, path.stem).get_fields_and_field_types() == plain
 
 
+@pytest.mark.parametrize('path', ACTIONS, ids=lambda path: path.stem)
+def test_every_part_of_an_action_says_what_it_means_and_is_built(path: Path) -> None:
+    fields = definition(path)
+    assert all(comment for _, _, comment in fields)
+    built = getattr(svlm.action, path.stem)
+    assert {name: IDL.get(kind, kind) for kind, name, _ in fields} == {
+        **built.Goal.get_fields_and_field_types(),
+        **built.Result.get_fields_and_field_types(),
+        **built.Feedback.get_fields_and_field_types(),
+    }
+
+
 @pytest.mark.parametrize('path', SERVICES, ids=lambda path: path.stem)
 def test_every_part_of_a_service_says_what_it_means_and_is_built(path: Path) -> None:
     fields = definition(path)
@@ -73,7 +87,7 @@ def test_every_part_of_a_service_says_what_it_means_and_is_built(path: Path) -> 
     }
 
 
-@pytest.mark.parametrize('path', [*MESSAGES, *SERVICES], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [*ACTIONS, *MESSAGES, *SERVICES], ids=lambda path: path.stem)
 def test_cmake_builds_the_interface(path: Path) -> None:
     generated = re.search(
         r'rosidl_generate_interfaces\((.*?)\)', (ROOT / 'CMakeLists.txt').read_text(), re.DOTALL

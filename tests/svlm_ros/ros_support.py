@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from svlm_core.errors import MemoryFull
+from svlm_core.errors import MemoryFull, SettingsError
 
 Reply = Callable[[int, np.ndarray], str]
 
@@ -48,6 +48,17 @@ class FakeStream:
             delta = ' ' * bool(0 < i < len(words)) + words[i] if i < len(words) else ''
             yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=delta)
         self.last = SimpleNamespace(text=' '.join(words), ids=tuple(range(len(words) + 1)))
+
+    def fork(self) -> SimpleNamespace:
+        if not self.settings.ask_tokens:
+            raise SettingsError('no room is reserved for questions: open with ask_tokens=256')
+        return SimpleNamespace(tokens=self._answer)
+
+    def _answer(self, question: str) -> Iterator[Any]:
+        words = ['You', 'asked:', *question.split()]
+        for i, word in enumerate(words):
+            time.sleep(self.pause)
+            yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=' ' * bool(i) + word)
 
     def set_query(self, query: str) -> None:
         if len(query) > 100:

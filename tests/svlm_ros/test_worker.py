@@ -299,3 +299,5 @@ def test_orders_that_come_too_late_are_cancelled(rig):
     made.worker.stop(patience=0)
     assert order.cancelled()
     slow.go_on.set()
+    assert made.worker.stop()
+    assert made.worker.reset().cancelled()  # and so are those that come even later
