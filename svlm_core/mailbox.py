@@ -8,17 +8,30 @@ sampling interval ahead, and else shows the last frame again. A round is ready w
 instant is settled, and replaces one that nobody took. So nothing queues: at most one ready round,
 one in the making and the newest frame are held, whatever the camera does.
 
+Time that jumps back, as when a bag plays in a loop, begins a new stream at 0; so does `restart`.
+
 Every frame is accounted for: received = used + dropped + pending.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from threading import Condition
 from typing import Any
 
 SECOND = 1_000_000_000  # stamps are whole nanoseconds, as in ROS
+JUMP = SECOND  # a stamp that lies further back than this is no disorder: time began anew
+
+
+class Arrival(Enum):
+    """What became of a frame."""
+
+    TAKEN = 'taken in'
+    STALE = 'dropped: its stamp is not after the one before'
+    RESTARTED = 'taken in as the first of a new stream: time went back'
 
 
 @dataclass(eq=False)
@@ -37,6 +50,7 @@ class Round:
     `index` counts seconds (chunks) since the first frame, skipped ones included; `start` is in
     seconds of stream and `origin` the stamp of stream time 0 (ns). `repeated` frames stand in for
     ones that did not come in time; `dropped` were received since the round before, never shown.
+    `era` counts the streams that began before: rounds of two eras have no memory in common.
     """
 
     index: int
@@ -45,6 +59,7 @@ class Round:
     frames: tuple[Frame, ...]
     repeated: int
     dropped: int = 0
+    era: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Counts:
     repeated: int = 0  # showings of a frame that had been shown before
     pending: int = 0
     unsampled: int = 0  # dropped: another frame was nearer to the sampling instant
-    skipped: int = 0  # dropped: the round was replaced by a newer one before it was taken
+    skipped: int = 0  # dropped: its round was replaced by a newer one, or its stream ended
     stale: int = 0  # dropped: its stamp was not after the stamp of the frame before
     unreadable: int = 0  # dropped: unknown encoding, wrong size
 
@@ -69,12 +84,15 @@ class Counts:
 class Mailbox:
     """See the module. One thread puts, one thread takes; every method may be called by any."""
 
-    def __init__(self, fps: float, frames_per_round: int) -> None:
+    def __init__(self, fps: float, frames_per_round: int, *, restarts: bool = True) -> None:
         self._fps = fps
         self._interval = SECOND / fps
         self._size = frames_per_round
+        self._restarts = restarts  # whether a clock that jumps back begins a new stream
         self._condition = Condition()
         self._closed = False
+        self._held = False
+        self._era = 0
         self._origin: int | None = None
         self._next = 0  # the first sampling instant that is not settled; instant i is i / fps
         self._newest: Frame | None = None
@@ -85,17 +103,21 @@ class Mailbox:
         self._counts = dict.fromkeys(Counts.__dataclass_fields__, 0)
         self._reported = 0  # drops told with rounds taken so far
 
-    def put(self, message: Any, stamp: int, received: int) -> bool:
-        """Take in a frame; False when its stamp is not newer than the one before (dropped).
+    def put(self, message: Any, stamp: int, received: int) -> Arrival:
+        """Take in a frame, unless its stamp is not newer than the one before.
 
         `stamp` and `received` are nanoseconds; a camera that leaves the stamp 0 gets `received`.
         """
         frame = Frame(message, stamp or received)
         with self._condition:
             self._counts['received'] += 1
-            if self._newest is not None and frame.stamp <= self._newest.stamp:
+            back = 0 if self._newest is None else self._newest.stamp - frame.stamp
+            restarted = self._restarts and back > JUMP
+            if restarted:
+                self._begin_anew()
+            elif self._newest is not None and back >= 0:
                 self._counts['stale'] += 1
-                return False
+                return Arrival.STALE
             if self._origin is None:
                 self._origin = frame.stamp
             self._pending.append(frame)
@@ -104,7 +126,7 @@ class Mailbox:
             self._release()
             if self._ready is not None:
                 self._condition.notify()
-            return True
+            return Arrival.RESTARTED if restarted else Arrival.TAKEN
 
     def refuse(self) -> None:
         """Count a frame that cannot be read: received and dropped."""
@@ -118,11 +140,15 @@ class Mailbox:
             self._counts['used'] -= 1
             self._counts['unreadable'] += 1
 
-    def take(self) -> Round | None:
-        """Wait for the newest complete round and take it; None once the mailbox is closed."""
+    def take(self, called: Callable[[], bool] = lambda: False) -> Round | None:
+        """Wait for the newest complete round and take it; None once the mailbox is closed.
+
+        Also None, at once, while no round is to be had and `called()` is true: a taker with other
+        duties is told of them by `wake`.
+        """
         with self._condition:
-            self._condition.wait_for(lambda: self._ready is not None or self._closed)
-            if self._closed or self._ready is None:
+            self._condition.wait_for(lambda: self._closed or self._takeable or called())
+            if self._closed or self._ready is None or self._held:
                 return None
             taken, self._ready = self._ready, None
             for frame in set(taken.frames).intersection(self._pending):
@@ -132,6 +158,23 @@ class Mailbox:
             dropped = self._snapshot().dropped
             fresh, self._reported = dropped - self._reported, dropped
             return replace(taken, dropped=fresh)
+
+    def wake(self) -> None:
+        """Let whoever waits in `take` look whether it is called."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def hold(self, held: bool) -> None:
+        """Keep rounds from being taken, or no longer; frames come and go as ever."""
+        with self._condition:
+            self._held = held
+            self._condition.notify_all()
+
+    def restart(self) -> int:
+        """Begin a new stream with the next frame; the era of its rounds."""
+        with self._condition:
+            self._begin_anew()
+            return self._era
 
     def close(self) -> None:
         """End every wait, now and later."""
@@ -150,6 +193,22 @@ class Mailbox:
         """The account of all frames at this moment."""
         with self._condition:
             return self._snapshot()
+
+    @property
+    def held(self) -> bool:
+        """Whether rounds are kept from being taken."""
+        with self._condition:
+            return self._held
+
+    @property
+    def _takeable(self) -> bool:
+        return self._ready is not None and not self._held
+
+    def _begin_anew(self) -> None:
+        self._era += 1
+        self._origin = self._newest = self._ready = None
+        self._next, self._building, self._repeated = 0, [], 0
+        self._release()
 
     def _snapshot(self) -> Counts:
         return Counts(**{**self._counts, 'pending': len(self._pending)})
@@ -192,7 +251,8 @@ class Mailbox:
         if repeated == self._size:
             return  # nothing new was seen in this second: there is nothing to say about it
         index = self._next // self._size - 1
-        self._ready = Round(index, index * self._size / self._fps, origin, frames, repeated)
+        start = index * self._size / self._fps
+        self._ready = Round(index, start, origin, frames, repeated, era=self._era)
 
     def _release(self) -> None:
         """Drop what no round can show any more."""

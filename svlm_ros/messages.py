@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -15,6 +16,8 @@ from svlm_core.mailbox import SECOND, Counts
 from svlm_ros.parameters import NodeSettings
 from svlm_ros.worker import Progress
 
+REMEMBERED = 300  # latencies, of as many rounds
+
 
 @dataclass
 class Activity:
@@ -24,8 +27,12 @@ class Activity:
     frame_id: str = ''
     rounds: int = 0
     rounds_late: int = 0
-    latency: float = float('nan')
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     frame_age: float = float('nan')
+    resets: int = 0
+    frames_lost: int = 0
+    frames_missing: int = 0
+    query: str = ''
     last_error: str = ''
 
 
@@ -37,6 +44,11 @@ def time(stamp: int) -> Time:
 def nanoseconds(stamp: Time) -> int:
     """A message as nanoseconds."""
     return stamp.sec * SECOND + stamp.nanosec
+
+
+def age(since: int | None, now: int) -> float:
+    """Seconds from `since` to `now` on a clock that may have been set back; NaN for None."""
+    return float('nan') if since is None else max(0, now - since) / SECOND
 
 
 def caption_message(progress: Progress, camera: str, now: int) -> Caption:
@@ -81,17 +93,20 @@ def status_message(
         image_backend=backend,
         preset=node.preset,
         policy=settings.policy,
-        query=settings.query,
+        query=activity.query,
         state=activity.state,
         rounds=activity.rounds,
         rounds_late=activity.rounds_late,
-        latency=activity.latency,
+        resets=activity.resets,
+        latency=activity.latencies[-1] if activity.latencies else float('nan'),
         frame_age=activity.frame_age,
         last_error=activity.last_error,
         frames_received=counts.received,
         frames_used=counts.used,
         frames_dropped=counts.dropped,
         frames_pending=counts.pending,
+        frames_lost=activity.frames_lost,
+        frames_missing=activity.frames_missing,
     )
 
 

@@ -20,6 +20,7 @@ from svlm_core.config import PRESETS, Sampling, StreamSettings, check_ranges, li
 from svlm_core.errors import SettingsError
 
 NO_LIMIT = -1
+Transport = Literal['raw', 'compressed']
 Group = TypeVar('Group')
 # Not parameters: the first is a group of them, the second is what preset `reference` is about.
 _APART = {'sampling', 'published_quirks'}
@@ -34,9 +35,24 @@ class NodeSettings:
     dtype: str = limit('auto', 'type of weights and memory: auto, float32, bfloat16, float16')
     preset: str = limit('robot', f'where other defaults come from: {", ".join(PRESETS)}')
     camera: str = limit('', 'name of the camera in captions; empty: its topic')
+    autostart: bool = limit(
+        True, 'configure and activate at once; false: wait for a lifecycle manager'
+    )
+    transport: Transport = limit('raw', 'how pictures come: on image, or on image/compressed')
     publish_partial: bool = limit(True, 'publish captions token by token while they are written')
+    publish_silence: bool = limit(True, 'send a caption also for seconds without words')
     frame_timeout: float = limit(
         5.0, 'seconds without a frame before the node says so', low=0.1, high=86400
+    )
+    warn_frame_age: float = limit(2.0, 'diagnostics: seconds without a frame that warn', low=0)
+    error_frame_age: float = limit(10.0, 'diagnostics: seconds without a frame: error', low=0)
+    warn_latency: float = limit(2.0, 'diagnostics: seconds to a caption (p99) that warn', low=0)
+    error_latency: float = limit(10.0, 'diagnostics: seconds to a caption (p99): error', low=0)
+    warn_lost: float = limit(
+        0.05, 'diagnostics: share of frames lost before the node that warns', low=0, high=1
+    )
+    error_lost: float = limit(
+        0.5, 'diagnostics: share of frames lost before the node: error', low=0, high=1
     )
 
     def __post_init__(self) -> None:

@@ -26,7 +26,10 @@ from svlm_core.errors import SettingsError, SvlmError
 
 
 class Program(Node):
-    """A node that `run` can run. It may set `finished` itself; the result is its exit status."""
+    """A node that `run` can run. It may set `finished` itself; the result is its exit status.
+
+    To be a managed node too, name LifecycleNode as the second base.
+    """
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 
 class Watch:
     """Follows arrivals on a clock that never jumps; all times are seconds of that clock."""
@@ -31,7 +29,3 @@ class Watch:
     def alive(self, now: float) -> bool:
         """Whether a frame came within the timeout."""
         return self._arrived and now - self._since <= self._timeout
-
-    def age(self, now: float) -> float:
-        """Seconds since the newest frame came; NaN before the first."""
-        return now - self._since if self._arrived else math.nan

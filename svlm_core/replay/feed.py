@@ -21,7 +21,7 @@ import numpy as np
 from svlm_core.bags.reader import Message
 from svlm_core.bags.types import SECOND, nanoseconds
 from svlm_core.errors import FrameError
-from svlm_core.mailbox import Mailbox, Round
+from svlm_core.mailbox import Arrival, Mailbox, Round
 
 Check = Callable[[Any], object]
 
@@ -116,7 +116,7 @@ class Feed:
             return
         stamp = nanoseconds(content.header.stamp)
         self.camera.zero_stamps += not stamp
-        if self.mailbox.put(content, stamp, message.received):
+        if self.mailbox.put(content, stamp, message.received) is Arrival.TAKEN:
             self.camera.stamps.append(stamp or message.received)
             self.camera.frame_id = content.header.frame_id
             self.camera.encoding = getattr(content, 'encoding', '') or content.format

@@ -42,7 +42,7 @@ class Session:
         self._reference, self._other = reference, other
         self._decoder = decoder(topic.type)
         self._engine, self._stream = engine, engine.open(settings)
-        mailbox = Mailbox(settings.fps, settings.frames_per_round)
+        mailbox = Mailbox(settings.fps, settings.frames_per_round, restarts=False)
         self._feed = Feed(bag.messages(topic), self._decoder.check, mailbox, realtime=realtime)
 
     @property

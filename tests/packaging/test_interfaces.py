@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages are what recorded bags expect, say what they mean, and are built as they stand."""
+"""The interfaces are what bags expect, say what they mean, and are built as they stand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
+import svlm.action
 import svlm.msg
+import svlm.srv
 from rclpy.serialization import deserialize_message, serialize_message
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = sorted((ROOT / 'msg').glob('*.msg'))
+ACTIONS = sorted((ROOT / 'action').glob('*.action'))
+SERVICES = sorted((ROOT / 'srv').glob('*.srv'))
 IDL = {'bool': 'boolean', 'float32': 'float'}  # other names that generated code has for types
 # Frozen: a change of this table makes every bag recorded before it unreadable.
 CAPTION = [
@@ -41,7 +45,7 @@ def definition(path: Path) -> list[tuple[str, str, str]]:
     found = []
     for line in path.read_text(encoding='utf-8').splitlines():
         code, _, comment = line.partition('#')
-        if code.strip():
+        if code.strip() and code.strip() != '---':
             kind, name = code.split(maxsplit=1)
             found.append((kind, name.strip(), comment.strip()))
     return found
@@ -60,13 +64,36 @@ def test_every_field_says_what_it_means_and_the_build_is_of_this_definition(path
     assert getattr(svlm.msg, path.stem).get_fields_and_field_types() == plain
 
 
-@pytest.mark.parametrize('path', MESSAGES, ids=lambda path: path.stem)
-def test_cmake_builds_the_message(path: Path) -> None:
+@pytest.mark.parametrize('path', ACTIONS, ids=lambda path: path.stem)
+def test_every_part_of_an_action_says_what_it_means_and_is_built(path: Path) -> None:
+    fields = definition(path)
+    assert all(comment for _, _, comment in fields)
+    built = getattr(svlm.action, path.stem)
+    assert {name: IDL.get(kind, kind) for kind, name, _ in fields} == {
+        **built.Goal.get_fields_and_field_types(),
+        **built.Result.get_fields_and_field_types(),
+        **built.Feedback.get_fields_and_field_types(),
+    }
+
+
+@pytest.mark.parametrize('path', SERVICES, ids=lambda path: path.stem)
+def test_every_part_of_a_service_says_what_it_means_and_is_built(path: Path) -> None:
+    fields = definition(path)
+    assert all(comment for _, _, comment in fields)
+    built = getattr(svlm.srv, path.stem)
+    assert {name: IDL.get(kind, kind) for kind, name, _ in fields} == {
+        **built.Request.get_fields_and_field_types(),
+        **built.Response.get_fields_and_field_types(),
+    }
+
+
+@pytest.mark.parametrize('path', [*ACTIONS, *MESSAGES, *SERVICES], ids=lambda path: path.stem)
+def test_cmake_builds_the_interface(path: Path) -> None:
     generated = re.search(
         r'rosidl_generate_interfaces\((.*?)\)', (ROOT / 'CMakeLists.txt').read_text(), re.DOTALL
     )
     assert generated
-    assert f'msg/{path.name}' in generated[1].split()
+    assert f'{path.parent.name}/{path.name}' in generated[1].split()
 
 
 def test_a_caption_survives_the_wire() -> None:

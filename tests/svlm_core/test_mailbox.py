@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from svlm_core.mailbox import SECOND, Mailbox, Round
+from svlm_core.mailbox import SECOND, Arrival, Mailbox, Round
 
 EPOCH = 1_700_000_000 * SECOND
 
@@ -141,9 +141,47 @@ def test_a_jump_of_fifty_years_costs_no_time(box):
 
 def test_stamps_that_stand_still_or_go_back_are_dropped_and_counted(box):
     put(box, 1.0)
-    assert not box.put('again', EPOCH + ns(1.0), received=0)
-    assert not box.put('earlier', EPOCH + ns(0.5), received=0)
+    assert box.put('again', EPOCH + ns(1.0), received=0) is Arrival.STALE
+    assert box.put('earlier', EPOCH, received=0) is Arrival.STALE
     assert account(box) == {'received': 3, 'stale': 2, 'pending': 1}
+
+
+def test_time_that_goes_back_by_more_than_a_second_begins_a_new_stream_at_zero(box):
+    put(box, 100, 100.5, 101)
+    assert box.take().era == 0
+    assert box.put(20, EPOCH + ns(20), received=0) is Arrival.RESTARTED
+    put(box, 20.5)
+    taken = box.take()
+    assert (taken.index, taken.start, taken.era, shown(taken)) == (0, 0, 1, [20, 20.5])
+    assert account(box) == {'received': 5, 'used': 4, 'skipped': 1}
+
+
+def test_a_restart_drops_what_waits_and_begins_with_the_next_frame(box):
+    put(box, 0, 0.5, 1)
+    assert box.restart() == 1
+    assert account(box) == {'received': 3, 'skipped': 3}
+    put(box, 1.25, 1.75)
+    taken = box.take()
+    assert (taken.index, taken.era, shown(taken)) == (0, 1, [1.25, 1.75])
+
+
+def test_while_it_is_held_nothing_is_taken_and_afterwards_only_the_newest(box):
+    box.hold(True)
+    put(box, *steady(2, 3))
+    assert box.take(lambda: True) is None
+    box.hold(False)
+    assert shown(box.take(lambda: True)) == [2, 2.5]
+    assert account(box) == {'received': 6, 'used': 2, 'skipped': 4}
+
+
+def test_a_taker_that_is_called_elsewhere_comes_back_with_nothing(box):
+    found, calls = [], []
+    taker = Thread(target=lambda: found.append(box.take(lambda: bool(calls))))
+    taker.start()
+    calls.append('here')
+    box.wake()
+    taker.join(10)
+    assert found == [None]
 
 
 def test_a_camera_that_leaves_its_stamps_zero_is_sampled_by_time_of_arrival(box):
@@ -200,7 +238,7 @@ def test_closing_wakes_the_taker_with_nothing_even_when_a_round_is_ready(box):
 STEPS = st.one_of(
     st.integers(1, 60).map(lambda cs: ('put', cs * SECOND // 100)),
     st.sampled_from([-3 * SECOND, -1, 0, 1, 2 * SECOND, 3600 * SECOND]).map(lambda d: ('put', d)),
-    st.sampled_from([('take', 0), ('refuse', 0)]),
+    st.sampled_from([('take', 0), ('refuse', 0), ('restart', 0)]),
 )
 
 
@@ -212,8 +250,10 @@ def test_every_frame_is_accounted_for_whatever_comes_in_whatever_order(steps, sh
         if action == 'refuse':
             box.refuse()
         if action == 'put':
-            accepted = box.put(None, stamp + delta, received=1)
-            stamp = stamp + delta if accepted else stamp
+            arrival = box.put(None, stamp + delta, received=1)
+            stamp = stamp if arrival is Arrival.STALE else stamp + delta
+        if action == 'restart':
+            box.restart()
         if action == 'take' and box.waiting:
             taken.append(box.take())
         counts = box.counts
@@ -221,7 +261,8 @@ def test_every_frame_is_accounted_for_whatever_comes_in_whatever_order(steps, sh
         assert counts.pending <= 2 * size + 1
         assert min(getattr(counts, name) for name in counts.__dataclass_fields__) >= 0
     assert counts_by_round(taken) == (box.counts.used, box.counts.repeated) if steps else True
-    assert [t.index for t in taken] == sorted({t.index for t in taken})
+    order = [(t.era, t.index) for t in taken]
+    assert order == sorted(set(order))
 
 
 def counts_by_round(taken: list[Round]) -> tuple[int, int]:

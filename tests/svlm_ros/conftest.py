@@ -65,3 +65,37 @@ def wait_for():
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def start(graph, wait_for):
+    """Start a captioner with a fake engine; returns it and who hears it."""
+    from rclpy.parameter import Parameter
+
+    from robot_support import Ears
+    from ros_support import FakeEngine
+    from svlm_ros.captioner import Captioner
+
+    def make(engine=None, namespace='', **values):
+        ears = Ears(graph, namespace)
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        node = Captioner(
+            lambda settings: engine or FakeEngine(),
+            namespace=namespace,
+            parameter_overrides=overrides,
+        )
+        node.start()
+        graph.add(node)
+        wait_for(lambda: ears.node.count_publishers('captioner/caption'), 'the captioner')
+        wait_for(lambda: node.count_subscribers(f'{namespace}/captioner/text'), 'the ears')
+        return node, ears
+
+    return make
+
+
+@pytest.fixture
+def camera(graph, wait_for):
+    """Connect a camera to a captioner."""
+    from robot_support import Camera
+
+    return lambda node, **options: Camera(graph, node, wait_for, **options)

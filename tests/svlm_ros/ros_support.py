@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from svlm_core.errors import MemoryFull, SettingsError
+
 Reply = Callable[[int, np.ndarray], str]
 
 
@@ -28,6 +30,7 @@ class FakeStream:
     seen: list[tuple[float, np.ndarray]] = field(default_factory=list)
     words: int = 0
     resets: int = 0
+    queries: list[str] = field(default_factory=list)
     last: Any = None
     held: int = 0
     capacity: int = 1000
@@ -45,6 +48,22 @@ class FakeStream:
             delta = ' ' * bool(0 < i < len(words)) + words[i] if i < len(words) else ''
             yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=delta)
         self.last = SimpleNamespace(text=' '.join(words), ids=tuple(range(len(words) + 1)))
+
+    def fork(self) -> SimpleNamespace:
+        if not self.settings.ask_tokens:
+            raise SettingsError('no room is reserved for questions: open with ask_tokens=256')
+        return SimpleNamespace(tokens=self._answer)
+
+    def _answer(self, question: str) -> Iterator[Any]:
+        words = ['You', 'asked:', *question.split()]
+        for i, word in enumerate(words):
+            time.sleep(self.pause)
+            yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=' ' * bool(i) + word)
+
+    def set_query(self, query: str) -> None:
+        if len(query) > 100:
+            raise MemoryFull('the query is longer than its room: raise query_tokens')
+        self.queries.append(query)
 
     def reset(self) -> None:
         self.resets += 1

@@ -15,92 +15,16 @@ pytest.importorskip('svlm.msg', reason='needs the messages of this package, buil
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
 from svlm.msg import Caption, Status  # noqa: E402
 
+from robot_support import T0, Ears  # noqa: E402
 from ros_support import FakeEngine  # noqa: E402
 from svlm_core.errors import CheckpointError, MemoryFull  # noqa: E402
 from svlm_ros import captioner  # noqa: E402
 from svlm_ros.captioner import LATCHED, Captioner  # noqa: E402
 from svlm_ros.messages import nanoseconds  # noqa: E402
 
-T0 = 1_700_000_000
 CHECKPOINT = Path(__file__).parents[1] / 'parity' / 'checkpoint'
-
-
-class Camera:
-    """Publishes small images with chosen stamps, and waits until the captioner has each."""
-
-    def __init__(self, graph, node, wait_for, *, topic='image', reliable=True, name='camera'):
-        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        self.node = graph.add(rclpy.create_node(name))
-        self.publisher = self.node.create_publisher(
-            Image, topic, QoSProfile(depth=5, reliability=policy)
-        )
-        self._captioner, self._wait = node, wait_for
-        wait_for(lambda: self.publisher.get_subscription_count() > 0, 'a subscriber')
-
-    def send(self, seconds: float, **changes) -> None:
-        """One 56x28 image taken `seconds` after T0 (None: stamp 0)."""
-        message = Image(height=28, width=56, step=168, encoding='rgb8')
-        message.data = b'\x50' * (28 * 168)
-        message.header.frame_id = 'front_optical'
-        if seconds is not None:
-            stamp = round((T0 + seconds) * 1e9)
-            message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
-        for name, value in changes.items():
-            setattr(message, name, value)
-        before = self._captioner._mailbox.counts.received
-        self.publisher.publish(message)
-        self._wait(lambda: self._captioner._mailbox.counts.received > before, 'the frame')
-
-    def seconds(self, first: int, count: int, rate: int = 4) -> None:
-        """Whole seconds of stream at `rate` Hz."""
-        for i in range(count * rate):
-            self.send(first + i / rate)
-
-
-class Ears:
-    """Hears everything that a captioner says."""
-
-    def __init__(self, graph, namespace=''):
-        self.captions, self.texts, self.statuses = [], [], []
-        self.node = graph.add(rclpy.create_node('ears', namespace=namespace))
-        hear = self.node.create_subscription
-        hear(Caption, 'captioner/caption', self.captions.append, 50)
-        hear(String, 'captioner/text', lambda message: self.texts.append(message.data), 50)
-        hear(Status, 'captioner/status', self.statuses.append, LATCHED)
-
-    @property
-    def done(self):
-        return [caption for caption in self.captions if caption.done]
-
-
-@pytest.fixture
-def start(graph, wait_for):
-    """Start a captioner with a fake engine; returns it and who hears it."""
-
-    def make(engine=None, namespace='', **values):
-        ears = Ears(graph, namespace)
-        overrides = [Parameter(name, value=value) for name, value in values.items()]
-        node = Captioner(
-            lambda settings: engine or FakeEngine(),
-            namespace=namespace,
-            parameter_overrides=overrides,
-        )
-        node.start()
-        graph.add(node)
-        wait_for(lambda: ears.node.count_publishers('captioner/caption'), 'the captioner')
-        wait_for(lambda: node.count_subscribers(f'{namespace}/captioner/text'), 'the ears')
-        return node, ears
-
-    return make
-
-
-@pytest.fixture
-def camera(graph, wait_for):
-    """Connect a camera to a captioner."""
-    return lambda node, **options: Camera(graph, node, wait_for, **options)
 
 
 def test_each_second_of_camera_becomes_a_stamped_caption(start, camera, wait_for):
@@ -308,9 +232,9 @@ def test_deactivate_keeps_the_model_and_activate_goes_on(start, camera, wait_for
     source.seconds(0, 1)
     wait_for(lambda: ears.done, 'a caption')
     stream = node._stream
-    node.deactivate()
+    node.trigger_deactivate()
     wait_for(lambda: source.publisher.get_subscription_count() == 0, 'the subscription to end')
-    node.activate()
+    node.trigger_activate()
     wait_for(lambda: source.publisher.get_subscription_count() == 1, 'the subscription')
     source.seconds(9, 1)
     wait_for(lambda: len(ears.done) == 2, 'a caption')

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+PROFILES = Path(__file__).parents[2] / 'config' / 'fastdds_large_images.xml'
 LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'captioner.launch.py'
 
 
@@ -29,8 +30,8 @@ class Recorded:
 
 NAMES = {
     'launch': ['LaunchContext', 'LaunchDescription'],
-    'launch.actions': ['DeclareLaunchArgument', 'OpaqueFunction'],
-    'launch.substitutions': ['LaunchConfiguration', 'PathJoinSubstitution'],
+    'launch.actions': ['DeclareLaunchArgument', 'OpaqueFunction', 'SetEnvironmentVariable'],
+    'launch.substitutions': ['EnvironmentVariable', 'LaunchConfiguration', 'PathJoinSubstitution'],
     'launch_ros': [],
     'launch_ros.actions': ['Node'],
     'launch_ros.parameter_descriptions': ['ParameterValue'],
@@ -65,8 +66,8 @@ def declared(module: ModuleType) -> dict[str, dict]:
 
 def test_every_argument_has_a_default_and_a_description(stood_in):
     arguments = declared(stood_in)
-    wanted = 'image namespace params_file model preset query device use_sim_time log_level respawn'
-    assert set(wanted.split()) <= set(arguments)
+    wanted = 'image namespace params_file model preset query device use_sim_time autostart'
+    assert {*wanted.split(), 'log_level', 'respawn'} <= set(arguments)
     for name, options in arguments.items():
         assert options['description'], name
         assert 'default_value' in options, name
@@ -80,10 +81,20 @@ def test_only_parameters_that_were_given_override_the_file(stood_in):
     [node] = stood_in.captioner(context)
     file, overrides = node.options['parameters']
     assert file.args == ('params_file',)
-    assert set(overrides) == {'use_sim_time', 'query'}
+    assert set(overrides) == {'use_sim_time', 'autostart', 'query'}
     assert overrides['query'].args == ('What moves?',)
     assert overrides['query'].options == {'value_type': str}
     assert (node.options['package'], node.options['executable']) == ('svlm', 'captioner')
+
+
+def test_large_images_get_shared_memory_unless_the_user_has_a_profile_of_his_own(stood_in):
+    actions = stood_in.generate_launch_description().args[0]
+    given = {a.args[0]: a.args[1] for a in actions if type(a).__name__ == 'SetEnvironmentVariable'}
+    assert set(given) == {'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'}
+    for name, value in given.items():
+        assert (type(value).__name__, value.args) == ('EnvironmentVariable', (name,))
+        assert value.options['default_value'].args[0][1:] == ['config', PROFILES.name]
+    assert PROFILES.is_file()
 
 
 def test_launched_for_real_the_node_captions_the_topic_it_was_given(graph, wait_for):

@@ -25,6 +25,7 @@ class Rig:
         self.box = Mailbox(2, 2)
         self.stream = FakeStream(StreamSettings(), reply)
         self.told = Queue()
+        self.forgotten = 0
         self.worker = Worker(self.stream, self.box, self.convert, self, partial=partial)
         self.worker.start()
 
@@ -38,6 +39,9 @@ class Rig:
 
     def failed(self, error, *, fatal):
         self.told.put((type(error), fatal))
+
+    def forgot(self):
+        self.forgotten += 1
 
     def second(self, number, first=PICTURE, second=PICTURE):
         """Two frames of one second of stream."""
@@ -211,3 +215,89 @@ def test_stopping_ends_the_reply_at_the_next_token(rig):
     assert made.worker.stop()
     assert made.told.empty()
     assert made.stream.words == 1
+
+
+class Slow:
+    """A reply that waits, inside the engine, until it is let go."""
+
+    def __init__(self):
+        self.entered, self.go_on = Event(), Event()
+
+    def __call__(self, number, frames):
+        self.entered.set()
+        assert self.go_on.wait(10)
+        return 'a long reply indeed'
+
+
+def test_an_order_is_carried_out_between_rounds_and_gives_its_result(rig):
+    slow = Slow()
+    made = rig(slow)
+    made.second(0)
+    assert slow.entered.wait(10)
+    order = made.worker.set_query('What moves?')
+    assert not order.done()
+    slow.go_on.set()
+    assert order.result(10) is None
+    assert made.stream.queries == ['What moves?']
+    assert made.next().text == 'a long reply indeed'  # it was not cut
+
+
+def test_an_order_that_fails_tells_who_gave_it_and_the_thread_goes_on(rig):
+    made = rig(words)
+    with pytest.raises(MemoryFull, match='raise query_tokens'):
+        made.worker.set_query('very ' * 100).result(10)
+    made.second(0)
+    assert made.next().text == 'this is 0'
+
+
+@pytest.mark.parametrize('busy', [True, False])
+def test_a_reset_cuts_a_reply_at_its_next_token_and_begins_a_new_stream(rig, busy):
+    slow = Slow()
+    made = rig(slow)
+    if busy:
+        made.second(5)
+        assert slow.entered.wait(10)
+    order = made.worker.reset()
+    slow.go_on.set()
+    assert order.result(10) is busy
+    if busy:
+        cut = made.next()
+        assert (cut.text, cut.done, cut.tokens) == ('a', True, 1)
+    assert (made.stream.resets, made.forgotten) == (1, 1)
+    made.second(7)
+    after = made.next()
+    assert (after.round.index, after.text) == (0, 'a long reply indeed')
+    assert made.stream.resets == 1
+
+
+def test_time_that_jumps_back_resets_the_stream_before_its_first_round(rig):
+    made = rig(words)
+    made.second(50)
+    assert made.next().round.start == 0
+    made.second(3)
+    assert made.next().round.start == 0
+    assert (made.stream.resets, made.forgotten) == (1, 1)
+
+
+def test_a_paused_worker_still_takes_orders_and_goes_on_with_the_newest_second(rig):
+    made = rig(words)
+    made.worker.pause(True).result(10)
+    for second in range(3):
+        made.second(second)
+    made.worker.set_query('Still there?').result(10)
+    assert made.told.empty()
+    made.worker.pause(False).result(10)
+    assert made.next().round.index == 2
+
+
+def test_orders_that_come_too_late_are_cancelled(rig):
+    slow = Slow()
+    made = rig(slow)
+    made.second(0)
+    assert slow.entered.wait(10)
+    order = made.worker.pause(True)
+    made.worker.stop(patience=0)
+    assert order.cancelled()
+    slow.go_on.set()
+    assert made.worker.stop()
+    assert made.worker.reset().cancelled()  # and so are those that come even later

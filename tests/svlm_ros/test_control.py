@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services of the captioner answer when the thing is done, and hold up nothing meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
+pytest.importorskip('svlm.srv', reason='needs the interfaces of this package, built')
+
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
+from svlm.msg import Status  # noqa: E402
+from svlm.srv import SetQuery  # noqa: E402
+
+from ros_support import FakeEngine  # noqa: E402
+
+
+@pytest.fixture
+def operator(graph, wait_for):
+    """Call a service of the captioner; the answer, or with `wait=False` the future of it."""
+    node = graph.add(rclpy.create_node('operator'))
+
+    def call(kind, name, wait=True, **fields):
+        client = node.create_client(kind, f'captioner/{name}')
+        assert client.wait_for_service(10)
+        future = client.call_async(kind.Request(**fields))
+        if not wait:
+            return future
+        wait_for(future.done, 'the answer')
+        return future.result()
+
+    return call
+
+
+def test_a_reset_while_a_reply_is_written_cuts_it_and_says_so(start, camera, operator, wait_for):
+    node, ears = start(FakeEngine(lambda number, frames: 'word ' * 500, pause=0.02))
+    source = camera(node)
+    source.seconds(0, 1)
+    wait_for(lambda: ears.captions, 'the reply to begin')
+    answer = operator(Trigger, 'reset')
+    assert (answer.success, answer.message) == (
+        True,
+        'memory is empty; the reply being written was cut',
+    )
+    wait_for(lambda: ears.done, 'the end of the reply that was cut')
+    assert 0 < ears.done[0].tokens < 500
+    assert node._stream.resets == 1
+    source.seconds(1, 1)
+    wait_for(lambda: not ears.captions[-1].done, 'the next reply')
+    assert ears.captions[-1].sequence == 0
+    wait_for(lambda: ears.statuses[-1].resets == 1, 'the status')
+
+
+def test_a_paused_node_says_so_drops_frames_and_goes_on(start, camera, operator, wait_for):
+    node, ears = start()
+    source = camera(node)
+    assert operator(SetBool, 'pause', data=True).message == 'paused'
+    source.seconds(0, 3)
+    wait_for(lambda: ears.statuses[-1].state == Status.PAUSED, 'the status')
+    assert not ears.captions
+    assert operator(SetBool, 'pause', data=False).message == 'running'
+    wait_for(lambda: ears.done, 'a caption')
+    assert ears.done[0].sequence == 2
+    wait_for(lambda: ears.statuses[-1].state == Status.RUNNING, 'the status')
+
+
+def test_a_new_query_is_in_force_and_in_the_status(start, operator, wait_for):
+    node, ears = start()
+    answer = operator(SetQuery, 'set_query', query=' What moves? ')
+    assert (answer.success, answer.message) == (True, 'in force from the next second on')
+    assert node._stream.queries == ['What moves?']
+    wait_for(lambda: ears.statuses[-1].query == 'What moves?', 'the status')
+
+
+@pytest.mark.parametrize(
+    ('query', 'reason'),
+    [('', 'the query is empty'), ('very ' * 30, 'the query is longer than its room')],
+)
+def test_a_bad_query_is_refused_with_a_reason_and_the_old_one_stays(
+    start, operator, wait_for, query, reason
+):
+    _, ears = start(query='What moves?')
+    answer = operator(SetQuery, 'set_query', query=query)
+    assert not answer.success
+    assert answer.message.startswith(reason)
+    wait_for(lambda: ears.statuses, 'the status')
+    assert ears.statuses[-1].query == 'What moves?'
+
+
+def test_frames_and_other_services_pass_while_an_order_waits(start, camera, operator, wait_for):
+    node, _ = start(FakeEngine(lambda number, frames: 'word ' * 200, pause=0.02))
+    source = camera(node)
+    source.seconds(0, 1)
+    wait_for(lambda: node._stream.words > 0, 'the model to begin')
+    waiting = operator(SetBool, 'pause', wait=False, data=True)
+    source.seconds(1, 1)  # each frame is waited for
+    assert operator(SetQuery, 'set_query', query='').message.startswith('the query is empty')
+    assert not waiting.done()
+    wait_for(waiting.done, 'the answer')
+    assert waiting.result().success
+
+
+def test_an_inactive_node_refuses(start, operator):
+    node, _ = start()
+    node.trigger_deactivate()
+    answer = operator(Trigger, 'reset')
+    assert (answer.success, answer.message) == (False, 'the node is not active')
