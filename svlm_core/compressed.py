@@ -34,7 +34,7 @@ def check_compressed(message: Any) -> str:
                 raise FrameError(f'{kind} image of {len(message.data)} bytes: its end is missing')
             return kind
     raise FrameError(
-        f'compressed image of format {message.format!r} is neither jpeg nor png: publish one of these'
+        f'image format {message.format!r} is neither jpeg nor png: publish one of them'
     )
 
 

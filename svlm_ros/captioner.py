@@ -25,6 +25,7 @@ from svlm.msg import Status
 
 from svlm_core.errors import SvlmError
 from svlm_core.mailbox import Mailbox
+from svlm_core.notice import untrained
 from svlm_ros import inputs, messages, parameters
 from svlm_ros.control import Control
 from svlm_ros.diagnostics import report
@@ -143,10 +144,8 @@ class Captioner(Program, LifecycleNode):
             f'{info.dtype} on {info.device}, {info.attention} attention, memory for '
             f'{self._stream.capacity} tokens ({self._stream.memory_bytes / 2**20:.1f} MiB)'
         )
-        if not info.trained:
-            self.get_logger().warning(
-                f'{info.model} is UNTRAINED: its weights are random and its captions mean nothing'
-            )
+        if warning := untrained(info.model, info.trained):
+            self.get_logger().warning(warning)
         self._activity.state = Status.INACTIVE
 
     def _activate(self) -> None:

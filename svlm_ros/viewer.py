@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 from svlm.msg import Caption, Status
 
+from svlm_core.notice import untrained
 from svlm_ros.captioner import LATCHED
 from svlm_ros.process import Program, run
 
@@ -45,7 +46,7 @@ class CaptionViewer(Program):
     def __init__(self, console: Console | None = None, **options: Any) -> None:
         super().__init__('caption_viewer', **options)
         self._console = console or Console(highlight=False)
-        self._untrained = False
+        self._warning = ''
 
     def start(self) -> None:
         """Begin to listen."""
@@ -58,11 +59,11 @@ class CaptionViewer(Program):
 
     def _on_status(self, status: Status) -> None:
         # Before a model is loaded there is nothing to say about it.
-        untrained = status.state != Status.LOADING and not status.trained
-        if untrained and not self._untrained:
-            warning = f'UNTRAINED: {status.model} has random weights; its captions mean nothing'
+        loaded = status.state != Status.LOADING
+        warning = untrained(status.model, status.trained) if loaded else ''
+        if warning and warning != self._warning:
             self._print(Text(warning, 'red'))
-        self._untrained = untrained
+        self._warning = warning
 
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True)  # a line stays a line where it is read by a tool

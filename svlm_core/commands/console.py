@@ -9,17 +9,38 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from svlm_core.errors import OutputError
 from svlm_core.timeline import clock
 
 
-def screen() -> Console:
+class Screen(Console):
+    """A console whose `print` raises OutputError when stdout takes no more."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with stdout_checked():
+            super().print(*objects, **options)
+
+
+def screen() -> Screen:
     """Where captions go: stdout, as they are, without guesses about emoji and numbers."""
-    return Console(highlight=False, soft_wrap=True, emoji=False)
+    return Screen(highlight=False, soft_wrap=True, emoji=False)
+
+
+@contextmanager
+def stdout_checked() -> Iterator[None]:
+    """Tell a failure of stdout, such as a full disk, as OutputError. Write nothing else within."""
+    try:
+        yield
+    except OSError as error:
+        # What is left in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f'standard output cannot be written: {error.strerror}') from error
 
 
 def tell(line: str) -> None:

@@ -32,10 +32,11 @@ class Doctor:
 
     def run(self) -> int:
         """Print the findings and return the exit status."""
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(highlight=False, soft_wrap=True)
+        from svlm_core.commands.console import screen
+
+        console = screen()
         findings = python_stack()
         if all(finding.ok for finding in findings):  # the other checks use these libraries
             findings += [finding for check in CHECKS for finding in check()]

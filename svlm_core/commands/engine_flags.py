@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from svlm_core.config import PRESETS, Policy, Preset, Sampling, StreamSettings, preset
+from svlm_core.config import PRESETS, Policy, Preset, Rope, Sampling, StreamSettings, preset
+from svlm_core.errors import SettingsError
+from svlm_core.notice import untrained
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from svlm_core.engine import EngineInfo, StreamingVLM
-
-UNTRAINED = 'UNTRAINED: {} has random weights, its captions mean nothing'
+    from svlm_core.stream import Stream
 
 
 class Unset(Enum):
@@ -88,6 +90,14 @@ class EngineFlags:
         _read('policy', _one_of(get_args(Policy)), f'{{{",".join(get_args(Policy))}}}'),
         _help('policy'),
     ] = Unset.PRESET
+    reset_every: Annotated[
+        float | Unset, _read('reset_every', float, 'SECONDS'), _help('reset_every')
+    ] = Unset.PRESET
+    rope: Annotated[
+        Rope | Unset,
+        _read('rope', _one_of(get_args(Rope)), f'{{{",".join(get_args(Rope))}}}'),
+        _help('rope'),
+    ] = Unset.PRESET
     sink: Annotated[
         int | Unset | None, _read('text_sink', _or_none(int), 'TOKENS|none'), _help('text_sink')
     ] = Unset.PRESET
@@ -101,10 +111,18 @@ class EngineFlags:
         _read('vision_window', _or_none(float), 'SECONDS|none'),
         _help('vision_window'),
     ] = Unset.PRESET
+    text_rounds: Annotated[
+        int | Unset | None,
+        _read('text_rounds', _or_none(int), 'ROUNDS|none'),
+        _help('text_rounds'),
+    ] = Unset.PRESET
     capacity: Annotated[
         int | Unset | None, _read('capacity', _or_none(int), 'TOKENS|none'), _help('capacity')
     ] = Unset.PRESET
     fps: Annotated[float | Unset, _read('fps', float, 'RATE'), _help('fps')] = Unset.PRESET
+    max_new_tokens: Annotated[
+        int | Unset, _read('max_new_tokens', int, 'TOKENS'), _help('max_new_tokens')
+    ] = Unset.PRESET
     temperature: Annotated[
         float | Unset, _read('temperature', float, 'NUMBER'), _help('temperature')
     ] = Unset.PRESET
@@ -112,15 +130,21 @@ class EngineFlags:
 
     def settings(self) -> StreamSettings:
         """The preset with the flags that were given laid over it. Raises SettingsError."""
+        if self.model == '':
+            raise SettingsError('--model is empty: leave it out for the built-in model')
         flags = {
             'query': self.query,
             'previous_text': self.previous_text,
             'policy': self.policy,
+            'reset_every': self.reset_every,
+            'rope': self.rope,
             'text_sink': self.sink,
             'text_window': self.window,
             'vision_window': self.vision_window,
+            'text_rounds': self.text_rounds,
             'capacity': self.capacity,
             'fps': self.fps,
+            'max_new_tokens': self.max_new_tokens,
         }
         draw = {'temperature': self.temperature, 'seed': self.seed}
         sampling = replace(PRESETS[self.preset].sampling, **_given(draw))
@@ -134,6 +158,29 @@ def load_engine(model: str | None, device: str, dtype: str) -> StreamingVLM:
     return StreamingVLM.from_pretrained(model, device=device, dtype=dtype)
 
 
+def open_stream(engine: StreamingVLM, settings: StreamSettings, seconds: float | None) -> Stream:
+    """A stream of so many seconds (None: nobody knows); its length bounds what no limit bounds.
+
+    Raises SettingsError when neither the settings nor the length bound the memory.
+    """
+    from svlm_core.capacity import capacity, whole_stream
+    from svlm_core.prompt import Prompt
+
+    prompt = Prompt(engine.tokenizer, settings)
+    try:
+        capacity(prompt, settings)
+    except SettingsError:
+        if seconds is None:
+            raise SettingsError(
+                'nothing bounds the memory, and the source does not tell its length: give '
+                '--capacity in tokens, or limits with --vision-window, --text-rounds, --sink and '
+                '--window, and another policy than full_attention'
+            ) from None
+        rounds = math.ceil(seconds / settings.chunk_seconds) + 1  # what a file announces is rough
+        settings = replace(settings, capacity=whole_stream(prompt, settings, rounds))
+    return engine.open(settings)
+
+
 def introduction(info: EngineInfo) -> str:
     """One line about an engine."""
     size = f'{info.parameters / 1e6:,.1f} M parameters'
@@ -142,7 +189,7 @@ def introduction(info: EngineInfo) -> str:
 
 def warning(info: EngineInfo) -> str:
     """What must stand over every caption of this engine; empty for a trained model."""
-    return '' if info.trained else UNTRAINED.format(info.model)
+    return untrained(info.model, info.trained)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ is. Damage is not hidden: every good frame comes first, then SourceError tells w
 
 from __future__ import annotations
 
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -30,6 +31,10 @@ IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.p
 # A container may announce a little more than it shows; a second less is a file cut short.
 CUT_SHORT = 1.0
 
+# FFmpeg steps over damage in Matroska without a word. Between two packets of a file that is whole
+# stand some 30 bytes of headers; more than this, and a gap in the stamps: something was lost.
+HOLE = 100  # bytes
+
 
 class Source(AbstractContextManager['Source']):
     """Frames in order of time, as an iterator and a context manager.
@@ -43,6 +48,10 @@ class Source(AbstractContextManager['Source']):
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Frames, the first at or before the start time if there is one. Raises SourceError."""
+
+    @abstractmethod
+    def verify(self) -> None:
+        """Raise SourceError for what was left out so far; the end of the frames does so too."""
 
     def close(self) -> None:
         """Let go of files and decoders."""
@@ -62,10 +71,12 @@ def open_source(path: str | Path, *, start: float = 0.0, image_fps: float = 2.0)
     Images are sorted as people number them (2 before 10) and shown `image_fps` a second.
     Raises SourceError when it cannot be read, SettingsError for a bad start or rate.
     """
-    if start < 0:
+    if not 0 <= start < math.inf:
         raise SettingsError(f'start={start:g} is out of range: it must be at least 0')
-    if image_fps <= 0:
+    if not 0 < image_fps < math.inf:
         raise SettingsError(f'image_fps={image_fps:g} is out of range: it must be above 0')
+    if not str(path):
+        raise SourceError('the name of the source is empty: give a video or a folder of images')
     if re.match(r'[a-z][a-z0-9+.-]*://|/dev/video', str(path), re.IGNORECASE):
         raise SourceError(
             f'{path}: cameras and network streams are not supported yet; '
@@ -97,6 +108,7 @@ class VideoFile(Source):
             self._torn = self._container.format.name == 'mpegts' and _ends_in_a_packet(path)
             self._damage: list[float] = []  # when: stream seconds of the frame before
             self._now = 0.0  # end of the newest good frame
+            self._hole = False  # bytes were stepped over, perhaps with frames among them
             self._decoded = self._decode()
             first = next(self._decoded, None)
             if first is None:
@@ -119,6 +131,9 @@ class VideoFile(Source):
             )
         if self._torn:
             raise SourceError(f'{self.name} is cut short: it breaks off at {self._now:.1f} s')
+        self.verify()
+
+    def verify(self) -> None:
         if self._damage:
             raise SourceError(
                 f'{self.name} is damaged: {len(self._damage)} pieces cannot be decoded, '
@@ -137,7 +152,7 @@ class VideoFile(Source):
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Good frames in order of display, from where the container stands."""
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
                 try:
                     # What is corrupt may still decode, to a picture that is half grey.
                     frames: list[Any] = [] if packet.is_corrupt else packet.decode()
@@ -150,6 +165,19 @@ class VideoFile(Source):
                 yield from (frame for frame in frames if not frame.is_corrupt)
         except av.FFmpegError:
             self._damage.append(self._now)
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """Packets of the video; notes where the demuxer steps over bytes of a Matroska file."""
+        if not self._container.format.name.startswith('matroska'):
+            yield from self._container.demux(self._stream)
+            return
+        end = None
+        for packet in self._container.demux():
+            if packet.size and packet.pos is not None:
+                self._hole |= end is not None and packet.pos - end > HOLE
+                end = packet.pos + packet.size
+            if packet.stream.index == self._stream.index:
+                yield packet
 
     def _from_start(self) -> Iterator[av.VideoFrame]:
         """Frames from the newest key frame that is not after the start time."""
@@ -181,20 +209,24 @@ class VideoFile(Source):
             if stamp <= last:
                 stamp = expected
             shown = _seconds(frame, frame.duration) or float(usual)
+            if self._hole and last >= 0 and stamp - expected > shown / 2:
+                self._damage.append(expected)
+                self._hole = False
             last, expected = stamp, stamp + shown
             yield Frame(stamp, expected, partial(_pixels, frame, self.name))
 
 
 class ImageFolder(Source):
-    """The images of a folder, each shown for `1 / fps` seconds, opened when they are used."""
+    """The images of a folder, each shown for `1 / fps` seconds, opened one after the other.
+
+    In place of an image that cannot be read, the one before it stays on screen.
+    """
 
     def __init__(self, path: Path, start: float = 0.0, fps: float = 2.0) -> None:
         self.name = str(path)
         self._start, self._fps = start, fps
-        files = (file for file in path.iterdir() if file.suffix.lower() in IMAGES)
-        self._files = sorted(
-            (file for file in files if not file.name.startswith('.')), key=_natural
-        )
+        self._files = images(path)
+        self._faults: list[SourceError] = []
         if not self._files:
             raise SourceError(f'{path} holds no images ({" ".join(IMAGES)})')
         self.duration = len(self._files) / fps
@@ -202,7 +234,26 @@ class ImageFolder(Source):
     def __iter__(self) -> Iterator[Frame]:
         first = int(self._start * self._fps)
         for number, file in enumerate(self._files[first:], first):
-            yield Frame(number / self._fps, (number + 1) / self._fps, partial(_read_image, file))
+            try:
+                picture = _read_image(file)
+            except SourceError as error:
+                self._faults.append(error)
+                continue
+            yield Frame(number / self._fps, (number + 1) / self._fps, picture.copy)
+        self.verify()
+
+    def verify(self) -> None:
+        if self._faults:
+            raise SourceError(
+                f'{self.name}: {len(self._faults)} of {len(self._files)} images are left out: '
+                f'{self._faults[0]}'
+            )
+
+
+def images(folder: Path) -> list[Path]:
+    """The images of a folder, in the order people count; hidden files are none."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
+    return sorted((file for file in files if not file.name.startswith('.')), key=_natural)
 
 
 def _open(path: Path) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,19 @@ def test_help_tells_what_there_is_and_where_to_begin():
     assert done.returncode == 0
     for word in (*cli.COMMANDS, 'svlm doctor', 'svlm caption VIDEO', 'ros2 launch svlm'):
         assert word in done.stdout
+
+
+def test_the_list_of_commands_fits_a_small_terminal():
+    text = svlm('--help').stdout
+    assert 'Exit status' not in text
+    assert max(map(len, text[text.index('╭') :].splitlines())) <= 80
+    assert len(text.splitlines()) <= 30
+
+
+def test_the_version_is_that_of_the_package():
+    done = svlm('--version')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout == f'svlm {version("svlm")}\n'
 
 
 @pytest.mark.parametrize('name', cli.COMMANDS)
@@ -71,6 +86,12 @@ def test_help_does_not_wait_for_torch(name):
         (('caption', 'x.mp4', '--policy', 'robo'), 2, 'robo'),
         (('caption', 'x.mp4', '--sink', '-4'), 1, 'text_sink=-4 is out of range'),
         (('caption', 'x.mp4', '--fps', 'inf'), 1, 'fps=inf is out of range'),
+        (('caption', 'x.mp4', '--duration', 'inf'), 1, '--duration inf is out of range'),
+        (('caption', 'x.mp4', '--start', 'nan'), 1, 'start=nan is out of range'),
+        (('caption', 'x.mp4', '--start', 'inf'), 1, 'start=inf is out of range'),
+        (('caption', ''), 1, 'the name of the source is empty'),
+        (('caption', 'x.mp4', '--model', ''), 1, '--model is empty'),
+        (('caption', 'x.mp4', '--vtt', ''), 1, '--vtt . is a folder'),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(words, status, told):
@@ -81,6 +102,17 @@ def test_a_mistake_is_told_without_a_traceback(words, status, told):
     if status == 1:
         assert len(done.stderr.splitlines()) == 1
         assert done.stderr.startswith('svlm: ')
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='Linux has /dev/full')
+@pytest.mark.parametrize('word', ['--version', '--help'])
+def test_a_full_disk_behind_the_standard_output_is_told_in_one_line(word):
+    command = [sys.executable, '-m', 'svlm_core.cli', word]
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    told = 'svlm: standard output cannot be written: No space left on device'
+    assert done.stderr.splitlines() == [told]
 
 
 def run_as(monkeypatch, error: BaseException) -> int:

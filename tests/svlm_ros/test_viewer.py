@@ -61,5 +61,5 @@ def test_finished_captions_are_printed_as_plain_lines_where_there_is_no_terminal
     wait_for(lambda: 'circle' in sheet.getvalue(), 'the caption')
     lines = sheet.getvalue().splitlines()
     assert lines[-1] == f'00:03-00:04  {LONG.strip()}  [0.25 s; 2 frames, 8 dropped]'
-    warning = ['UNTRAINED: tiny has random weights; its captions mean nothing']
+    warning = ['UNTRAINED: tiny has random weights, its captions mean nothing']
     assert lines[:-1] == ([] if trained else warning)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +21,7 @@ from svlm_core.caption import Caption
 from svlm_core.commands import caption as command
 from svlm_core.config import StreamSettings
 from svlm_core.errors import CheckpointError
+from svlm_core.prompt import ChatTokenizer
 from svlm_core.records import Record
 
 CHECKPOINT = Path(__file__).parents[2] / 'parity' / 'checkpoint'
@@ -47,8 +50,13 @@ class FakeStream:
         return Caption(text, start, start + 1, (1, 2), 'end', self.held, {})
 
 
+@pytest.fixture(scope='session')
+def tokenizer() -> ChatTokenizer:
+    return ChatTokenizer(CHECKPOINT)
+
+
 @pytest.fixture
-def engine(monkeypatch):
+def engine(monkeypatch, tokenizer):
     """An engine that needs no model; `engine.stream` is the stream it opened."""
     fake = SimpleNamespace(trained=True, stream=None, before_each=lambda number: None)
     fake.loaded = None
@@ -64,7 +72,7 @@ def engine(monkeypatch):
             model='fake', trained=fake.trained, device='cpu', dtype='float32',
             attention='sdpa', parameters=1_200_000,
         )  # fmt: skip
-        return SimpleNamespace(info=info, open=open_stream)
+        return SimpleNamespace(info=info, open=open_stream, tokenizer=tokenizer)
 
     monkeypatch.setattr(command, 'load_engine', load)
     return fake
@@ -127,24 +135,104 @@ def test_start_and_duration_choose_the_seconds(engine, video):
     assert engine.stream.seen == [2, 3, 4]
 
 
-def test_a_folder_of_images_is_a_source_too(engine, tmp_path):
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Ten images; image n has the brightness 20 n."""
+    path = tmp_path / 'frames'
+    path.mkdir()
     for number in range(10):
         context = av.CodecContext.create('png', 'w')
         context.height, context.width, context.pix_fmt = 8, 8, 'rgb24'
         context.time_base = Fraction(1)
-        picture = np.full((8, 8, 3), number, dtype=np.uint8)
+        picture = np.full((8, 8, 3), 20 * number, dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
         data = b''.join(bytes(p) for p in (*context.encode(frame), *context.encode(None)))
-        (tmp_path / f'{number}.png').write_bytes(data)
-    assert svlm(tmp_path) == 0
+        (path / f'{number}.png').write_bytes(data)
+    return path
+
+
+def test_a_folder_of_images_is_a_source_too(engine, folder):
+    assert svlm(folder) == 0
     assert len(engine.stream.seen) == 5  # two images a second, as the stream takes them
-    assert svlm(tmp_path, '--image-fps', 5, '--fps', 4) == 0
+    assert svlm(folder, '--image-fps', 5, '--fps', 4) == 0
     assert len(engine.stream.seen) == 2
+
+
+@pytest.mark.parametrize('flags', [(), ('--duration', 3)])
+@pytest.mark.parametrize('preset', ['robot', 'reference'])
+def test_damaged_images_cost_their_own_moments_alone(engine, folder, capfd, flags, preset):
+    for name in ('0.png', '4.png'):
+        (folder / name).write_bytes((folder / name).read_bytes()[:40])
+    assert svlm(folder, '--preset', preset, *flags) == 1
+    assert len(engine.stream.seen) == (3 if flags else 5)
+    line = complaint(capfd)
+    assert '2 of 10 images are left out' in line
+    assert '0.png is damaged or not an image' in line
+
+
+def test_a_folder_of_nothing_but_damaged_images_is_told(engine, folder, capfd):
+    for path in folder.iterdir():
+        path.write_bytes(b'')
+    assert svlm(folder) == 1
+    assert '10 of 10 images are left out' in complaint(capfd)
+
+
+def test_damage_is_told_even_if_the_rest_is_not_asked_for(engine, video, tmp_path, capfd):
+    scratched = tmp_path / 'scratched.mkv'
+    with av.open(str(video)) as source, av.open(str(scratched), 'w') as container:
+        copy = container.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.dts is None:
+                continue
+            if 30 <= number < 34:
+                scratch = av.Packet(b'\x00\x00\x00\x05\xff' + bytes(40))
+                scratch.pts, scratch.dts = packet.pts, packet.dts
+                scratch.time_base = packet.time_base
+                packet = scratch
+            packet.stream = copy
+            container.mux(packet)
+    assert svlm(scratched, '--duration', 4) == 1
+    assert len(engine.stream.seen) == 4
+    assert 'is damaged' in complaint(capfd)
+
+
+def test_the_seconds_that_fill_no_round_are_named(engine, video, capfd):
+    assert svlm(video, '--start', 0.4) == 0
+    assert 'the last 0.6 s make no whole round' in capfd.readouterr().err
+    assert svlm(video, '--duration', 2.5) == 0
+    assert 'the last 0.5 s make no whole round' in capfd.readouterr().err
+    assert svlm(video) == 0
+    assert 'no whole round' not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'flags', ['--sink none', '--window none', '--vision-window none', '--text-rounds none',
+              '--policy full_attention'],
+)  # fmt: skip
+def test_the_length_of_a_file_bounds_what_no_limit_bounds(engine, video, tmp_path, capfd, flags):
+    assert svlm(video, *flags.split()) == 0
+    whole = engine.stream.settings.capacity
+    assert svlm(video, *flags.split(), '--duration', 2) == 0
+    assert 500 < engine.stream.settings.capacity < whole
+    assert svlm(video) == 0
+    assert engine.stream.settings.capacity is None
+    capfd.readouterr()
+    endless = tmp_path / 'raw.h264'  # such a file does not tell how long it is
+    with av.open(str(video)) as source, av.open(str(endless), 'w') as container:
+        copy = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    assert svlm(endless, *flags.split()) == 1
+    assert '--capacity' in complaint(capfd)
+    assert svlm(endless, *flags.split(), '--capacity', 9000) == 0
 
 
 def test_flags_reach_the_settings_and_the_rest_is_the_presets(engine, video):
     flags = '--query None --previous-text before --policy window --sink none --window 7'
     flags += ' --vision-window 4.5 --fps 4 --seed 3 --temperature 0 --capacity 5000'
+    flags += ' --text-rounds 3 --max-new-tokens 9 --rope native --reset-every 30'
     flags += ' --model m --device cuda --dtype float16 --duration 1'
     assert svlm(video, *flags.split()) == 0
     settings = engine.stream.settings
@@ -156,6 +244,8 @@ def test_flags_reach_the_settings_and_the_rest_is_the_presets(engine, video):
     assert (settings.text_sink, settings.text_window) == (None, 7)
     assert (settings.vision_window, settings.fps, settings.capacity) == (4.5, 4, 5000)
     assert (settings.sampling.seed, settings.sampling.temperature) == (3, 0)
+    assert (settings.text_rounds, settings.max_new_tokens) == (3, 9)
+    assert (settings.rope, settings.reset_every) == ('native', 30)
     assert settings.sampling.top_k == 50
     assert engine.loaded == ('m', 'cuda', 'float16')
 
@@ -247,6 +337,44 @@ def test_the_source_is_never_overwritten(engine, video, capfd):
     assert video.stat().st_size == size
 
 
+def test_no_image_of_the_source_is_overwritten(engine, folder, tmp_path, capfd):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / 'hard.jsonl').hardlink_to(folder / '3.png')
+    (tmp_path / 'soft.jsonl').symlink_to(folder / '4.png')
+    for name in ('frames/0.png', 'frames/../frames/9.png', 'hard.jsonl', 'soft.jsonl'):
+        assert svlm(folder, '--jsonl', tmp_path / name) == 1
+        assert 'is the source, or part of it' in complaint(capfd)
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
+    assert svlm(folder, '--jsonl', folder / 'out.jsonl') == 0
+    assert len(rows(folder / 'out.jsonl')) == 5
+
+
+def test_two_outputs_are_two_files(engine, video, tmp_path, capfd):
+    (tmp_path / 'one').touch()
+    (tmp_path / 'hard').hardlink_to(tmp_path / 'one')
+    (tmp_path / 'soft').symlink_to(tmp_path / 'one')
+    (tmp_path / 'loose').symlink_to(tmp_path / 'to come')
+    for first, second in (('one', 'hard'), ('one', 'soft'), ('loose', 'to come')):
+        assert svlm(video, '--vtt', tmp_path / first, '--srt', tmp_path / second) == 1
+        assert 'named twice' in complaint(capfd)
+    assert svlm(video, '--vtt', '/dev/null', '--srt', '/dev/null', '--duration', 1) == 0
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='Linux has /dev/full')
+def test_files_are_complete_when_captions_cannot_be_printed(video, tmp_path):
+    words = ['caption', video, '--model', CHECKPOINT, '--jsonl', tmp_path / 'out.jsonl']
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run(
+            [sys.executable, '-m', 'svlm_core.cli', *map(str, words)],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last == 'svlm: standard output cannot be written: No space left on device'
+    assert 'Traceback' not in done.stderr
+    assert [record.sequence for record in rows(tmp_path / 'out.jsonl')] == [0]
+
+
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='Linux has /dev/full')
 def test_a_full_disk_ends_with_one_line(engine, video, tmp_path, capfd):
     assert svlm(video, '--jsonl', tmp_path / 'out.jsonl', '--srt', '/dev/full') == 1
@@ -260,6 +388,8 @@ def test_a_full_disk_ends_with_one_line(engine, video, tmp_path, capfd):
         (['--start', '-1'], 'start'),
         (['--duration', '0'], 'duration'),
         (['--image-fps', '0'], 'image-fps'),
+        (['--image-fps', '5'], '--image-fps is for folders of images'),
+        (['--duration', 'nan'], 'duration'),
         (['--sink', '-3'], 'text_sink=-3 is out of range'),
         (['--fps', '1.3'], 'frames a round'),
         (['--temperature', '-1'], 'temperature'),
@@ -276,11 +406,12 @@ def test_help_names_every_flag_and_its_default(capsys):
     assert left.value.code == 0
     text = ' '.join(capsys.readouterr().out.split())
     flags = """vtt srt jsonl preset query previous-text policy sink window vision-window fps model
-        device dtype seed start duration temperature image-fps capacity"""
+        device dtype seed start duration temperature image-fps capacity text-rounds
+        max-new-tokens rope reset-every"""
     for flag in flags.split():
         assert f'--{flag} ' in text
     assert 'oldest tokens of previous text, kept for good (default: 512)' in text.replace('│ ', '')
-    assert 'svlm caption patrol.mp4 --vtt patrol.vtt' in text
+    assert 'svlm caption patrol.mp4 --vtt out.vtt --jsonl out.jsonl' in text
 
 
 @pytest.mark.parametrize('preset', ['robot', 'reference'])
