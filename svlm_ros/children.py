@@ -52,7 +52,7 @@ class Children:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == 'linux' else None,
+                preexec_fn=_prepare,
             )
         self._running.append(Child(name, process, path))
 
@@ -74,5 +74,8 @@ class Children:
         self._running.clear()
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _prepare() -> None:
+    """In the child: hear SIGINT, which a background job ignores; end when the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
