@@ -19,11 +19,10 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 from svlm_core.errors import FrameError, MemoryFull
 from svlm_core.images import Picture
-from svlm_core.mailbox import Frame, Mailbox, Round
+from svlm_core.mailbox import Mailbox, Round
+from svlm_core.pictures import read_round
 
 Result = TypeVar('Result')
 
@@ -228,24 +227,14 @@ class Worker:
         return progress
 
     def _read(self, taken: Round) -> tuple[Picture, int]:
-        """The frames of a round, (T, H, W, 3) uint8, and how many had to be substituted.
+        """The frames of a round and how many had to be substituted, as `read_round`; tells why."""
+        problems: list[FrameError] = []
 
-        A frame that cannot be read, or has another size than the newest one, is replaced by the
-        newest that can. Raises FrameError when none can be read.
-        """
-        pictures: dict[Frame, Picture] = {}  # a repeated frame is read once
-        problem: FrameError | None = None
-        for frame in dict.fromkeys(taken.frames):
-            try:
-                pictures[frame] = self._convert(frame.message)
-            except FrameError as error:
-                self._mailbox.spoil()
-                problem = error
-        if problem is not None:
-            if not pictures:
-                raise problem
-            self._listener.failed(problem, fatal=False)
-        newest = list(pictures.values())[-1]
-        fits = {frame for frame, picture in pictures.items() if picture.shape == newest.shape}
-        shown = [pictures[frame] if frame in fits else newest for frame in taken.frames]
-        return np.stack(shown), sum(frame not in fits for frame in taken.frames)
+        def spoiled(error: FrameError) -> None:
+            self._mailbox.spoil()
+            problems.append(error)
+
+        shown = read_round(taken, self._convert, spoiled)
+        if problems:
+            self._listener.failed(problems[-1], fatal=False)
+        return shown

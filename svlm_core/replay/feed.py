@@ -22,6 +22,7 @@ from svlm_core.bags.reader import Message
 from svlm_core.bags.types import SECOND, nanoseconds
 from svlm_core.errors import FrameError
 from svlm_core.mailbox import Arrival, Mailbox, Round
+from svlm_core.pictures import read_round
 
 Check = Callable[[Any], object]
 
@@ -125,23 +126,10 @@ class Feed:
 def pictures(
     taken: Round, convert: Callable[[Any], np.ndarray], mailbox: Mailbox, camera: Camera
 ) -> tuple[np.ndarray, int]:
-    """The frames of a round, (T, H, W, 3) uint8, and how many of them had to be substituted.
+    """The frames of a round and how many had to be substituted, as `read_round`; counts why."""
 
-    As in the node, a frame that cannot be read, or has another size than the newest that can, is
-    replaced by that one. Raises FrameError when none can be read.
-    """
-    readable: dict[Any, np.ndarray] = {}
-    reason = ''
-    for frame in dict.fromkeys(taken.frames):
-        try:
-            readable[frame] = convert(frame.message)
-        except FrameError as error:
-            mailbox.spoil()
-            reason = str(error)
-            camera.trouble = camera.trouble or reason
-    if not readable:
-        raise FrameError(reason)
-    newest = list(readable.values())[-1]
-    fits = {frame for frame, pixels in readable.items() if pixels.shape == newest.shape}
-    shown = [readable[frame] if frame in fits else newest for frame in taken.frames]
-    return np.stack(shown), sum(frame not in fits for frame in taken.frames)
+    def spoiled(error: FrameError) -> None:
+        mailbox.spoil()
+        camera.trouble = camera.trouble or str(error)
+
+    return read_round(taken, convert, spoiled)
