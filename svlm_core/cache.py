@@ -9,19 +9,17 @@ positions a key keeps the rotation it came with, and the unrotated plane is abse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from svlm_core.errors import MemoryFull
+from svlm_core.free import free_bytes
 from svlm_core.model.config import TextConfig
 from svlm_core.rope import rotate
-
-MEMINFO = Path('/proc/meminfo')
 
 
 class Cache:
@@ -106,16 +104,17 @@ class Cache:
         self.values[layer, start:end] = values
         return self.keys[layer, :end], self.values[layer, :end]
 
-    def copy_from(self, other: Cache) -> None:
-        """Hold what another cache of the same shape holds."""
-        used = other.length
-        for mine, theirs in zip(self._filled(), other._filled(), strict=True):
-            mine[:, :used] = theirs[:, :used]
-        self.length = used
+    @property
+    def filled(self) -> dict[str, Tensor]:
+        """What the slots in use hold: views (L, length, H, D) of the planes, by name."""
+        planes = {'keys': self.keys, 'values': self.values, 'unrotated': self.unrotated}
+        return {n: plane[:, : self.length] for n, plane in planes.items() if plane is not None}
 
-    def _filled(self) -> list[Tensor]:
-        planes = (self.keys, self.values, self.unrotated)
-        return [plane for plane in planes if plane is not None]
+    def fill(self, filled: Mapping[str, Tensor]) -> None:
+        """Hold what another cache of the same model and kind had `filled`."""
+        self.length = filled['keys'].shape[1]
+        for name, plane in self.filled.items():
+            plane.copy_(filled[name])
 
     def _moved_planes(self) -> list[Tensor]:
         return [self.keys if self.unrotated is None else self.unrotated, self.values]
@@ -131,12 +130,6 @@ def check_room(size: int, device: torch.device) -> None:
 
     Linux promises memory that it does not have, and kills who uses it.
     """
-    if device.type == 'cuda':
-        free = torch.cuda.mem_get_info(device)[0]
-    elif device.type == 'cpu' and MEMINFO.is_file():
-        fields = dict(line.split(':') for line in MEMINFO.read_text().splitlines())
-        free = 1024 * int(fields['MemAvailable'].split()[0])
-    else:
-        return
-    if size > free:
+    free = free_bytes(device)
+    if free is not None and size > free:
         raise MemoryError(f'{size} bytes wanted, {free} free')

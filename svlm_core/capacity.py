@@ -4,11 +4,46 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import Any
 
-from svlm_core.config import StreamSettings
+from svlm_core.config import Sampling, StreamSettings, check_ranges
 from svlm_core.errors import SettingsError
 from svlm_core.prompt import CLOSING, Prompt
 from svlm_core.transcript import Role
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a round may take, and how its words are drawn: may change while a stream runs."""
+
+    max_new_tokens: int
+    max_vision_tokens: int
+    sampling: Sampling
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    @classmethod
+    def of(cls, settings: StreamSettings) -> Limits:
+        """The limits that a stream is opened with."""
+        return cls(settings.max_new_tokens, settings.max_vision_tokens, settings.sampling)
+
+    def changed(self, opened: StreamSettings, **given: Any) -> Limits:
+        """These limits with those that are given (not None) laid over them.
+
+        Raises SettingsError for a value that is none, or is more than was `opened`.
+        """
+        wanted = replace(self, **{n: v for n, v in given.items() if v is not None})
+        least = {'max_new_tokens': 1, 'max_vision_tokens': opened.min_vision_tokens}
+        for name, low in least.items():
+            value, high = getattr(wanted, name), getattr(opened, name)
+            if not low <= value <= high:
+                raise SettingsError(
+                    f'{name}={value} must lie between {low} and the {high} that the stream was '
+                    'opened with'
+                )
+        return wanted
 
 
 def tokens_per_role(prompt: Prompt, settings: StreamSettings) -> dict[Role, int]:
@@ -41,11 +76,18 @@ def capacity(prompt: Prompt, settings: StreamSettings) -> int:
     return bound
 
 
+def room_for_pinned(prompt: Prompt, settings: StreamSettings) -> int:
+    """Tokens that query and pinned sentences may take together."""
+    given = sum(len(s.ids) for s in prompt.pinned(settings.query, ()))
+    return max(settings.query_tokens, given)
+
+
 def whole_stream(prompt: Prompt, settings: StreamSettings, rounds: int) -> int:
     """Slots that a stream of so many rounds cannot exceed, even if nothing ever leaves."""
     asked = len(prompt.tokenizer.encode(settings.query))  # with every opening, as published
     cost = sum(tokens_per_role(prompt, settings).values()) + asked
-    return sum(len(s.ids) for s in prompt.opening()) + max(rounds, 1) * cost
+    opening = sum(len(s.ids) for s in prompt.opening())
+    return opening + settings.ask_tokens + max(rounds, 1) * cost
 
 
 def _least(prompt: Prompt, settings: StreamSettings) -> int:
@@ -59,12 +101,12 @@ def _least(prompt: Prompt, settings: StreamSettings) -> int:
 def _bound(prompt: Prompt, settings: StreamSettings) -> int | None:
     cost = tokens_per_role(prompt, settings)
     opening = prompt.opening()
-    fixed = sum(len(s.ids) for s in opening if s.role is not Role.PREVIOUS)
+    fixed = sum(len(s.ids) for s in opening if s.role not in (Role.PINNED, Role.PREVIOUS))
     given = sum(len(s.ids) for s in opening if s.role is Role.PREVIOUS)
     if settings.published_quirks:
         fixed += len(prompt.tokenizer.encode(settings.query))
     else:
-        fixed += max(settings.query_tokens - sum(len(s.ids) for s in prompt.pinned()), 0)
+        fixed += room_for_pinned(prompt, settings) + settings.ask_tokens
     if settings.text_sink is None or settings.text_window is None:
         return None
     previous = max(given, settings.text_sink + settings.text_window)

@@ -50,10 +50,16 @@ class Caption:
 
 @dataclass(frozen=True)
 class Answer:
-    """The reply to a question about what is in memory; fields as in `Caption`."""
+    """The reply to a question about what is in memory; fields as in `Caption`.
+
+    It rests on the frames of stream seconds `seen`, from start to end (None: on no frames), and
+    on `text_tokens` of commentary: previous text, and replies in place.
+    """
 
     question: str
     text: str
     ids: tuple[int, ...]
     stopped: Stop
     seconds: dict[str, float]
+    seen: tuple[float, float] | None
+    text_tokens: int

@@ -16,6 +16,7 @@ from svlm_core.errors import SettingsError
 
 Policy = Literal['streaming', 'full_attention', 'window', 'recompute']
 Rope = Literal['contiguous', 'native']
+TimeOrigin = Literal['stream', 'wrapped']
 Preset = Literal['robot', 'reference']
 
 
@@ -65,6 +66,14 @@ class StreamSettings:
         2, 'frames per second of stream; the models are trained at 2', low=0.1, high=120
     )
     chunk_seconds: float = limit(1, 'length of a round; the models are trained at 1', low=0.1)
+    time_origin: TimeOrigin = limit(
+        'stream',
+        'what Time= tells the model: wrapped begins again every time_range seconds, because it '
+        'has seen no longer streams in training; captions keep the true time',
+    )
+    time_range: float = limit(
+        7200, 'seconds after which wrapped time begins again, on whole rounds', low=1
+    )
     max_new_tokens: int = limit(20, 'longest reply of a round', low=1, high=4096)
     max_vision_tokens: int = limit(
         768, 'most vision tokens of one pair of frames', low=1, high=16384
@@ -73,9 +82,13 @@ class StreamSettings:
     capacity: int | None = limit(
         None, 'tokens the memory can hold; None computes the bound of the policy', low=16
     )
-    query_tokens: int = limit(128, 'room for a longer query, set while the stream runs', low=0)
+    query_tokens: int = limit(
+        128, 'room for query and pinned sentences, set while the stream runs', low=0
+    )
     ask_tokens: int = limit(
-        0, 'room for a question and its answer on a copy of the memory; 0 reserves none', low=0
+        0,
+        'room for a question and its answer, on a copy of the memory and in it; 0 reserves none',
+        low=0,
     )
     published_quirks: bool = limit(
         False, 'do as the published code does, oddities included (preset reference)'
@@ -95,6 +108,8 @@ class StreamSettings:
                 'text_sink and text_window must both be none, or neither: with one alone the '
                 'published code deletes its own markers; use preset robot'
             )
+        if self.published_quirks and self.time_origin == 'wrapped':
+            raise SettingsError('the published code never wraps its time: use preset robot')
 
     @property
     def frames_per_round(self) -> int:
@@ -136,13 +151,18 @@ def check_ranges(settings: Any) -> None:
             if value not in get_args(kind):
                 choices = ', '.join(get_args(kind))
                 raise SettingsError(f'{name}={value!r} is unknown: choose one of {choices}')
-        elif not _is_a(value, get_args(kind) or (kind,)):
+        elif not _is_a(value, _kinds(kind)):
             raise SettingsError(f'{name}={value!r} is no {_names(kind)}')
         elif isinstance(value, int | float):
             low, high = spec.metadata.get('low'), spec.metadata.get('high')
             fits = (low is None or value >= low) and (high is None or value <= high)
             if not (fits and math.isfinite(value)):
                 raise SettingsError(f'{name}={value} is out of range: {_range(low, high)}')
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """The types that a hint allows."""
+    return (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
 
 
 def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
@@ -159,8 +179,9 @@ def _names(kind: Any) -> str:
         str: 'text',
         bool: 'yes or no',
         NoneType: 'None',
+        tuple: 'list',
     }
-    return ' or '.join(words.get(k) or k.__name__ for k in get_args(kind) or (kind,))
+    return ' or '.join(words.get(k) or k.__name__ for k in _kinds(kind))
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from svlm_core.caption import Answer, Token
-from svlm_core.config import StreamSettings
+from svlm_core.config import Sampling, StreamSettings
 from svlm_core.errors import MemoryFull
 from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
@@ -14,7 +14,7 @@ from svlm_core.policies import keep_all
 from svlm_core.prompt import CLOSING, ChatTokenizer, Prompt
 from svlm_core.speaker import Speaker, spoken
 from svlm_core.stopwatch import Stopwatch
-from svlm_core.transcript import Plan, Transcript
+from svlm_core.transcript import Plan, Role, Transcript
 
 
 class Fork:
@@ -33,22 +33,25 @@ class Fork:
         self._speaker = Speaker(model, tokenizer, settings.sampling)
         self._memory = Memory(model, settings, capacity + self._room, self._room)
         self._origin = Transcript()
+        self._encoded = 0  # of its tokens have keys
 
     @property
     def bytes(self) -> int:
         """Bytes of the reserved planes."""
         return self._memory.cache.bytes
 
-    def take_over(self, memory: Memory, transcript: Transcript) -> None:
+    def take_over(self, memory: Memory, transcript: Transcript, sampling: Sampling) -> None:
         """Become a copy of a stream's memory; `transcript` is what it holds."""
-        self._memory.copy_from(memory)
-        self._origin = transcript
+        self._memory.hold(memory.held)
+        self._origin, self._encoded = transcript, self._memory.cache.length
+        self._speaker.adjust(sampling)
 
     def ask(self, question: str) -> Answer:
         """The answer to a question about what is in memory.
 
-        Each question is asked of the same moment: an earlier answer is not remembered. Raises
-        MemoryFull when the question leaves no room for an answer.
+        Each question is asked of the same moment: an earlier answer is not remembered, and the
+        same question is answered with the same words. Raises MemoryFull when the question leaves
+        no room for an answer.
         """
         for _ in self.tokens(question):
             continue
@@ -67,12 +70,26 @@ class Fork:
                 'takes them: shorten it, or open the stream with more ask_tokens'
             )
         with watch('prefill'):
-            self._memory.rewind(self._origin)
+            self._memory.rewind(self._origin, self._encoded)
             plan = Plan(keep_all(self._origin))
             self._memory.change(self._origin, plan, self._origin.extended(asked))
             hidden = self._memory.encode({})
+        self._speaker.reset()
         drawn = self._speaker.reply(self._memory, hidden, room, watch)
         yield from spoken(drawn, ids, self._prompt.text)
         self.last = Answer(
-            question, self._prompt.text(ids), tuple(ids), self._speaker.stopped(ids), watch.seconds
+            question=question,
+            text=self._prompt.text(ids),
+            ids=tuple(ids),
+            stopped=self._speaker.stopped(ids),
+            seconds=watch.seconds,
+            seen=self._origin.seen,
+            text_tokens=self._told(),
         )
+
+    def _told(self) -> int:
+        """Tokens of commentary in memory."""
+        segments = self._origin.segments
+        previous = sum(len(s.ids) for s in segments if s.role is Role.PREVIOUS)
+        replies = sum(self._prompt.content(s) for s in segments if s.role is Role.REPLY)
+        return previous + replies

@@ -8,6 +8,7 @@ token is never run through the model on its own): they are the head of the next 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +24,27 @@ from svlm_core.transcript import Plan, Role, Segment, Transcript
 PIECE = 1024  # tokens of one forward: bounds the causal mask of a very long opening
 
 
+@dataclass(frozen=True)
+class Held:
+    """What a memory holds, to be held by another one of the same model and settings.
+
+    `filled` are the planes (L, n, H, D) of the n tokens with keys, by name; keys from slot
+    `stale` on are not yet rotated. `positions` (3, n + 1 - base) begin at slot `base` and end
+    with the position of the next token.
+    """
+
+    transcript: Transcript
+    filled: Mapping[str, Tensor]
+    positions: np.ndarray
+    base: int
+    stale: int
+
+
+def lays_anew(settings: StreamSettings) -> bool:
+    """Whether positions are laid anew each round: contiguous ones, and all of policy recompute."""
+    return settings.rope == 'contiguous' or settings.policy == 'recompute'
+
+
 class Memory:
     """What a stream remembers. Positions are laid, and keys rotated, once per change."""
 
@@ -30,8 +52,7 @@ class Memory:
         self, model: Model, settings: StreamSettings, capacity: int, longest_reply: int
     ) -> None:
         text = model.config.text
-        # Policy recompute lays every position anew each round, whatever the setting says.
-        self._contiguous = settings.rope == 'contiguous' or settings.policy == 'recompute'
+        self._contiguous = lays_anew(settings)
         self.transcript = Transcript()
         self.cache = Cache(text, capacity, model.dtype, model.device, self._contiguous)
         self._model = model
@@ -75,17 +96,25 @@ class Memory:
         self.transcript = after
         self._lay(upcoming)
 
-    def copy_from(self, other: Memory) -> None:
-        """Hold what another memory of the same model and settings holds."""
-        self.cache.copy_from(other.cache)
-        self.transcript = other.transcript
-        self._base, self._stale = other._base, other._stale
-        self._laid, self._tables = other._laid, other._tables
+    @property
+    def held(self) -> Held:
+        """All that it holds; the planes are views, good until the next change."""
+        length = self.cache.length
+        laid = self._laid[:, : length + 1 - self._base]
+        stale = min(self._stale, length)
+        return Held(self.transcript, self.cache.filled, laid, self._base, stale)
 
-    def rewind(self, transcript: Transcript) -> None:
-        """Forget what came after `transcript`, with which the memory begins."""
+    def hold(self, held: Held) -> None:
+        """Hold what another memory of the same model and settings held."""
+        self.cache.fill(held.filled)
+        self.transcript = held.transcript
+        self._base, self._stale, self._laid = held.base, held.stale, held.positions
+        self._tables = self._rotary.tables(torch.from_numpy(self._laid))
+
+    def rewind(self, transcript: Transcript, encoded: int) -> None:
+        """Forget what came after `transcript`, and all keys behind its first `encoded` tokens."""
         self.transcript = transcript
-        self.cache.length = min(self.cache.length, len(transcript))
+        self.cache.length = encoded
 
     @torch.inference_mode()
     def replace(self, number: int, count: int, segments: Sequence[Segment]) -> None:

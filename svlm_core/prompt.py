@@ -9,12 +9,14 @@ previous text; preset `reference` asks it inside round 0, as published.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from svlm_core.caption import Answer, Stop
 from svlm_core.config import StreamSettings
 from svlm_core.errors import SettingsError, TokenizerError
 from svlm_core.rope import Grid
@@ -83,49 +85,64 @@ class Prompt:
     def __init__(self, tokenizer: ChatTokenizer, settings: StreamSettings) -> None:
         self.tokenizer = tokenizer
         self.query = settings.query
+        self.pins: tuple[str, ...] = ()  # sentences of the operator
         self._settings = settings
         self._newline = tokenizer.encode('\n')
 
     def opening(self) -> list[Segment]:
         """System line, pinned query, and the block of previous text."""
         system = Segment(Role.SYSTEM, self._turn('system\n', SYSTEM))
-        return [system, *self.pinned(), *self._previous_text()]
+        return [system, *self.pinned(self.query, self.pins), *self._previous_text()]
 
-    def pinned(self) -> list[Segment]:
-        """The query as a turn that is never evicted; none as published, or if it is empty."""
-        if self._settings.published_quirks or not self.query:
+    def pinned(self, query: str, pins: Sequence[str]) -> list[Segment]:
+        """Query and pinned sentences, a line each, as a turn that is never evicted.
+
+        None as published, or if all are empty.
+        """
+        lines = [line for line in (query, *pins) if line]
+        if self._settings.published_quirks or not lines:
             return []
-        return [Segment(Role.PINNED, self._turn('user\n', self.query))]
+        return [Segment(Role.PINNED, self._turn('user\n', '\n'.join(lines)))]
 
     def question(self, text: str) -> list[Segment]:
         """A user's turn without frames, up to the header of its answer."""
         header = (self.tokenizer.turn_start, *self.tokenizer.encode('assistant\n'))
         return [
-            Segment(Role.TAIL, self._turn('user\n', text)),
+            Segment(Role.QUESTION, self._turn('user\n', text)),
             Segment(Role.ASSISTANT, header),
         ]
 
+    def exchange(self, number: int, answer: Answer) -> list[Segment]:
+        """A question and its answer as a turn that ages with round `number`."""
+        asked = [replace(segment, round=number) for segment in self.question(answer.question)]
+        return [*asked, self.ended(self.reply(number, answer.ids, answer.stopped))]
+
     def round(self, number: int, start: float, grid: Grid | None, opening: bool) -> list[Segment]:
         """The user's turn of a round that starts at `start` seconds, up to the reply's header."""
-        code, end = self.tokenizer, start + self._settings.chunk_seconds
+        code, shown = self.tokenizer, (start, start + self._settings.chunk_seconds)
         asks = opening and self._settings.published_quirks
         tail = code.encode(self.query) if asks else ()
-        vision = self._vision(number, grid)
+        vision = self._vision(number, grid, shown)
         if vision and tail[:1] == self._newline:
             # As published: a line feed that begins the query leaves with the frames before it.
             vision = [replace(vision[0], ids=vision[0].ids + self._newline)]
             tail = tail[1:]
         return [
             Segment(Role.USER, (code.turn_start, *code.encode('user\n')), number),
-            Segment(Role.TIME, code.encode(f'Time={start:.1f}-{end:.1f}s'), number),
+            Segment(Role.TIME, self._time(self._wrapped(start)), number),
             *vision,
             Segment(Role.TAIL, (*tail, code.turn_end, *self._newline), number),
             Segment(Role.ASSISTANT, (code.turn_start, *code.encode('assistant\n')), number),
         ]
 
-    def reply(self, number: int, ids: Sequence[int]) -> Segment:
-        """The reply's segment: the sampled ids, closed by an end marker if they were cut off."""
+    def reply(self, number: int, ids: Sequence[int], stopped: Stop = 'limit') -> Segment:
+        """The reply's segment: the sampled ids, closed by an end marker if they were cut off.
+
+        Another token that ended it gives way to that marker; as published it stays before it.
+        """
         end = self.tokenizer.turn_end
+        if stopped == 'end' and not self._settings.published_quirks:
+            ids = ids[:-1]
         closed = tuple(ids) if ids and ids[-1] == end else (*ids, end)
         return Segment(Role.REPLY, closed, number)
 
@@ -158,16 +175,41 @@ class Prompt:
     def longest_round(self, vision_tokens: int) -> list[Segment]:
         """A round at its longest, for sizing the memory; `vision_tokens` in its frames."""
         grid = (1, 1, vision_tokens) if vision_tokens else None
-        user = self.round(0, LONGEST_TIME - self._settings.chunk_seconds, grid, opening=False)
+        latest = min(LONGEST_TIME - self._settings.chunk_seconds, self._period)
+        user = [
+            replace(s, ids=self._time(latest)) if s.role is Role.TIME else s
+            for s in self.round(0, 0, grid, opening=False)
+        ]
         reply = self.reply(0, [self.tokenizer.video_pad] * self._settings.max_new_tokens)
         return [*user, self.ended(reply)]
 
-    def _vision(self, number: int, grid: Grid | None) -> list[Segment]:
+    @property
+    def _period(self) -> float:
+        """Seconds after which the time in headers begins again, on whole rounds."""
+        settings = self._settings
+        if settings.time_origin == 'stream':
+            return math.inf
+        rounds = math.floor(settings.time_range / settings.chunk_seconds + 1e-6)
+        return max(rounds, 1) * settings.chunk_seconds
+
+    def _wrapped(self, start: float) -> float:
+        """The start in the header of a round that starts at `start` seconds of stream."""
+        # A start that lacks what summing up fractions of seconds loses begins a period too.
+        periods = math.floor(start / self._period + 1e-6)
+        return max(0.0, start - periods * self._period) if periods else start
+
+    def _time(self, start: float) -> tuple[int, ...]:
+        end = start + self._settings.chunk_seconds
+        return self.tokenizer.encode(f'Time={start:.1f}-{end:.1f}s')
+
+    def _vision(
+        self, number: int, grid: Grid | None, seconds: tuple[float, float]
+    ) -> list[Segment]:
         if grid is None:
             return []
         code, count = self.tokenizer, grid[0] * grid[1] * grid[2]
         ids = (code.vision_start, *[code.video_pad] * count, code.vision_end)
-        return [Segment(Role.VISION, ids, number, grid)]
+        return [Segment(Role.VISION, ids, number, grid, seconds)]
 
     def _turn(self, header: str, text: str) -> tuple[int, ...]:
         code = self.tokenizer

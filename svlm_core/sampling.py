@@ -28,6 +28,21 @@ class Sampler:
         """Start the random numbers again from the seed."""
         self._generator.manual_seed(self._settings.seed)
 
+    @property
+    def state(self) -> Tensor:
+        """Where the random numbers are: bytes (n,) uint8, their number as the device has it."""
+        return self._generator.get_state()
+
+    @state.setter
+    def state(self, state: Tensor) -> None:
+        self._generator.set_state(state)
+
+    def adjust(self, settings: Sampling) -> None:
+        """Draw by other settings; the random numbers go on, or start from another seed."""
+        before, self._settings = self._settings, settings
+        if settings.seed != before.seed:
+            self.reset()
+
     def begin(self, retained: Collection[int]) -> None:
         """Start a reply: the penalty sees every id in memory (and those drawn from now on)."""
         self._seen.zero_()

@@ -30,6 +30,19 @@ class Speaker:
         """Start the random numbers again from the seed."""
         self._sampler.reset()
 
+    @property
+    def random(self) -> Tensor:
+        """Where the random numbers are, as bytes (n,) uint8."""
+        return self._sampler.state
+
+    @random.setter
+    def random(self, state: Tensor) -> None:
+        self._sampler.state = state
+
+    def adjust(self, sampling: Sampling) -> None:
+        """Draw by other settings; the random numbers go on, or start from another seed."""
+        self._sampler.adjust(sampling)
+
     def reply(
         self, memory: Memory, hidden: Tensor, limit: int, watch: Stopwatch
     ) -> Iterator[tuple[int, Tensor]]:

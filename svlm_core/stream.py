@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svlm_core.capacity import capacity
-from svlm_core.caption import Caption, Token
-from svlm_core.config import StreamSettings
+from svlm_core.capacity import Limits, capacity, room_for_pinned, tokens_per_role
+from svlm_core.caption import Answer, Caption, Token
+from svlm_core.config import Sampling, StreamSettings
 from svlm_core.errors import DeviceFull, MemoryFull, SettingsError
 from svlm_core.fork import Fork
 from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
 from svlm_core.policies import plan_round
 from svlm_core.prompt import CLOSING, ChatTokenizer, Prompt
+from svlm_core.snapshot import State
 from svlm_core.speaker import Speaker, spoken
 from svlm_core.stopwatch import Stopwatch
 from svlm_core.transcript import Plan, Role, Transcript
@@ -37,11 +38,13 @@ class Stream:
 
     def __init__(self, model: Model, tokenizer: ChatTokenizer, settings: StreamSettings) -> None:
         self.settings = settings
+        self.limits = Limits.of(settings)  # in force, changed by `adjust`
+        self.model = model
         self.last: Caption | None = None
+        self.seconds = 0.0  # of stream, at which the next round begins
         self.reused = 0  # tokens whose keys the newest round took over from the one before
-        self._model = model
-        self._prompt = Prompt(tokenizer, settings)
-        size = capacity(self._prompt, settings)
+        self.prompt = Prompt(tokenizer, settings)
+        size = capacity(self.prompt, settings)
         self._memory = Memory(model, settings, size, settings.max_new_tokens)
         self._fork = Fork(model, tokenizer, settings, size) if settings.ask_tokens else None
         self._speaker = Speaker(model, tokenizer, settings.sampling)
@@ -85,14 +88,13 @@ class Stream:
         return self._memory.cache.bytes + (self._fork.bytes if self._fork else 0)
 
     def reset(self) -> None:
-        """Forget everything: the next round is the first of a new stream."""
+        """Forget everything but query, pinned sentences and limits: a new stream begins."""
         self._hush()
         self._memory.clear()
         self._speaker.reset()
         self._views.clear()
-        self._rounds = 0
-        self.last = None
-        self.reused = 0
+        self._rounds, self.seconds = 0, 0.0
+        self.last, self.reused = None, 0
 
     def fork(self) -> Fork:
         """A copy of the memory as it is between two rounds, to ask questions of.
@@ -105,7 +107,7 @@ class Stream:
         if not self._rounds:
             raise SettingsError('the stream has not begun: ask after its first round')
         self._hush()
-        self._fork.take_over(self._memory, self._ended())
+        self._fork.take_over(self._memory, self._ended(), self.limits.sampling)
         return self._fork
 
     def set_query(self, query: str) -> None:
@@ -115,24 +117,116 @@ class Stream:
         asks its query once; MemoryFull for a query longer than the room that is left. Should the
         device fail on the way, the stream begins anew.
         """
+        self._exchange_pinned(query, self.pins)
+
+    @property
+    def query(self) -> str:
+        """The instruction that is in force."""
+        return self.prompt.query
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """The sentences that are pinned."""
+        return self.prompt.pins
+
+    def pin(self, sentence: str) -> None:
+        """Keep a sentence behind the query, in a line of its own, until `unpin`.
+
+        One that is pinned already is not pinned twice. Raises SettingsError for an empty one,
+        else as `set_query` does.
+        """
+        line = ' '.join(sentence.split())
+        if not line:
+            raise SettingsError('the sentence to pin is empty')
+        if line not in self.pins:
+            self._exchange_pinned(self.query, (*self.pins, line))
+
+    def unpin(self) -> None:
+        """Take all pinned sentences away. Raises as `set_query` does."""
+        self._exchange_pinned(self.query, ())
+
+    def keep(self, answer: Answer) -> None:
+        """Put a question and its whole answer into the memory, so that later rounds know of them.
+
+        They stand behind the newest reply and age with it: when it moves to previous text, so
+        does the answer, and the question leaves. Raises SettingsError before the first round,
+        while an earlier exchange stands in place, and in preset `reference`; MemoryFull where
+        `ask_tokens` or the capacity has no room for it.
+        """
         if self.settings.published_quirks:
-            raise SettingsError('preset reference asks its query in round 0 alone: use robot')
-        self._hush()
-        before, self._prompt.query = self._prompt.query, query
-        old = [s for s in self.transcript.segments if s.role is Role.PINNED]
-        new = self._prompt.pinned()
-        grown = sum(len(s.ids) for s in new) - sum(len(s.ids) for s in old)
-        allowed = self.settings.query_tokens
-        if grown > 0 and sum(len(s.ids) for s in new) > allowed:
-            self._prompt.query = before
-            raise MemoryFull(f'the query is longer than its {allowed} tokens: raise query_tokens')
+            raise SettingsError('preset reference keeps no answers: use robot')
         if not self._rounds:
-            return
+            raise SettingsError('the stream has not begun: it has no memory to keep an answer in')
+        if self.transcript.find(Role.QUESTION) is not None:
+            raise SettingsError(
+                'an earlier question still stands in memory: keep the answer once that has moved '
+                'to previous text'
+            )
+        self._hush()
+        exchange = self.prompt.exchange(self._rounds - 1, answer)
+        size, room = sum(len(s.ids) for s in exchange), self.settings.ask_tokens
+        if size > room:
+            raise MemoryFull(
+                f'question and answer take {size} tokens, and there is room for {room}: open the '
+                'stream with more ask_tokens'
+            )
+        after = self._ended().extended(exchange)
+        self._check_future(after)
+        self._memory.transcript = after
+
+    def adjust(
+        self,
+        *,
+        max_new_tokens: int | None = None,
+        max_vision_tokens: int | None = None,
+        sampling: Sampling | None = None,
+    ) -> None:
+        """Change the `limits` that are given, from the next round on; `settings` stay.
+
+        Frames become smaller or larger, and the memory stays valid. Random numbers go on, unless
+        the seed is another one. Raises SettingsError for more than was reserved at `open`.
+        """
+        self.limits = self.limits.changed(
+            self.settings,
+            max_new_tokens=max_new_tokens,
+            max_vision_tokens=max_vision_tokens,
+            sampling=sampling,
+        )
+
+    def state(self) -> State:
+        """All that it takes to go on from here; the planes are views, good until the next round.
+
+        Raises SettingsError before the first round.
+        """
+        if not self._rounds:
+            raise SettingsError('the stream has not begun: there is no memory to save')
+        self._hush()
+        return State(
+            held=self._memory.held,
+            views=self._views,
+            rounds=self._rounds,
+            seconds=self.seconds,
+            query=self.query,
+            pins=self.pins,
+            random=self._speaker.random,
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on from another stream's state; the limits stay.
+
+        Should the device fail on the way, the stream begins anew.
+        """
+        self._hush()
         try:
-            self._memory.replace(1, len(old), new)  # behind the system line
+            self._memory.hold(state.held)
+            self._speaker.random = state.random
         except BaseException:
             self.reset()
             raise
+        self.prompt.query, self.prompt.pins = state.query, state.pins
+        self._views = dict(state.views)
+        self._rounds, self.seconds = state.rounds, state.seconds
+        self.last, self.reused = None, 0
 
     def step(self, frames: np.ndarray, start: float) -> Caption:
         """See one round of frames and say what happens.
@@ -163,22 +257,50 @@ class Stream:
         if (speech := self._speech()) is not None:
             speech.close()
 
+    def _exchange_pinned(self, query: str, pins: tuple[str, ...]) -> None:
+        """Encode another pinned segment in the place of the one in memory."""
+        if self.settings.published_quirks:
+            raise SettingsError(
+                'preset reference asks its query in round 0 alone and pins nothing: use robot'
+            )
+        self._hush()
+        new = self.prompt.pinned(query, pins)
+        size, room = sum(len(s.ids) for s in new), room_for_pinned(self.prompt, self.settings)
+        if size > room:
+            raise MemoryFull(
+                f'query and pinned sentences take {size} tokens, and there is room for {room}: '
+                'raise query_tokens'
+            )
+        segments = self.transcript.segments
+        old = [s for s in segments if s.role is Role.PINNED]
+        after = Transcript((*segments[:1], *new, *segments[1 + len(old) :]))
+        if self._rounds and len(after) > self.held:
+            self._check_future(after)
+        self.prompt.query, self.prompt.pins = query, pins
+        if not self._rounds:
+            return
+        try:
+            self._memory.replace(1, len(old), new)  # behind the system line
+        except BaseException:
+            self.reset()
+            raise
+
     def _speak(self, frames: np.ndarray, start: float) -> Generator[Token, None, None]:
         """See a round, then say its reply."""
-        watch, number = Stopwatch(), self._rounds
-        hidden = self._see(frames, start, watch)
+        watch, number, limits = Stopwatch(), self._rounds, self.limits
+        hidden = self._see(frames, start, limits, watch)
+        self._speaker.adjust(limits.sampling)
         ids: list[int] = []
-        limit = self.settings.max_new_tokens
         try:
-            drawn = self._speaker.reply(self._memory, hidden, limit, watch)
-            yield from spoken(drawn, ids, self._prompt.text)
+            drawn = self._speaker.reply(self._memory, hidden, limits.max_new_tokens, watch)
+            yield from spoken(drawn, ids, self.prompt.text)
         finally:
             self._close(number, ids, start, watch)
 
-    def _see(self, frames: np.ndarray, start: float, watch: Stopwatch) -> Tensor:
+    def _see(self, frames: np.ndarray, start: float, limits: Limits, watch: Stopwatch) -> Tensor:
         """Take a round in; the hidden state (hidden,) from which its reply begins."""
         with watch('look'):
-            view = look(frames, self._model, self.settings)
+            view = look(frames, self.model, self.settings, limits.max_vision_tokens)
         try:
             with watch('plan'):
                 self._turn_over(view, start)
@@ -186,7 +308,7 @@ class Stream:
         except torch.OutOfMemoryError as error:
             self._memory.forget_round(self._rounds)
             raise DeviceFull(
-                f'{self._model.device} has no room for the work of a round: lower '
+                f'{self.model.device} has no room for the work of a round: lower '
                 'max_vision_tokens, or free the device'
             ) from error
         except BaseException:  # Ctrl-C too must leave a memory that can go on
@@ -195,6 +317,7 @@ class Stream:
         finally:
             self._forget_views()
         self._rounds += 1
+        self.seconds = start + self.settings.chunk_seconds
         return hidden
 
     def _turn_over(self, view: View, start: float) -> None:
@@ -203,11 +326,11 @@ class Stream:
         if number == 0:
             plan, kept = Plan((), reuse=False, opening=True), self._opened()
         else:
-            plan = plan_round(before, self.settings, number, self._prompt.content)
+            plan = plan_round(before, self.settings, number, self.prompt.content)
             kept = before.applied(plan)
         sees = self.settings.vision_rounds != 0
         grid = view.merged if sees else None
-        after = kept.extended(self._prompt.round(number, start, grid, plan.opening))
+        after = kept.extended(self.prompt.round(number, start, grid, plan.opening))
         self._check_room(len(after) + self.settings.max_new_tokens + CLOSING)
         self._memory.change(before, plan, after)
         self.reused = self.encoded
@@ -215,14 +338,14 @@ class Stream:
             self._views[number] = view
 
     def _opened(self) -> Transcript:
-        return Transcript(tuple(self._prompt.opening()))
+        return Transcript(tuple(self.prompt.opening()))
 
     def _ended(self) -> Transcript:
         """The transcript whose last reply is closed as another turn needs it."""
         segments = self.transcript.segments
         if not segments or segments[-1].role is not Role.REPLY:
             return self.transcript
-        return Transcript((*segments[:-1], self._prompt.ended(segments[-1])))
+        return Transcript((*segments[:-1], self.prompt.ended(segments[-1])))
 
     def _check_room(self, tokens: int) -> None:
         if tokens > self.capacity:
@@ -232,11 +355,19 @@ class Stream:
                 'a larger capacity, or use policy streaming'
             )
 
+    def _check_future(self, transcript: Transcript) -> None:
+        """Raise MemoryFull where a transcript leaves no room for one more round like the last."""
+        plan = plan_round(transcript, self.settings, self._rounds, self.prompt.content)
+        cost = tokens_per_role(self.prompt, self.settings)
+        newest = [s for s in transcript.segments if s.round == self._rounds - 1]
+        cost[Role.VISION] = sum(len(s.ids) for s in newest if s.role is Role.VISION)
+        self._check_room(len(transcript.applied(plan)) + sum(cost.values()))
+
     @torch.inference_mode()
     def _encode(self, watch: Stopwatch) -> Tensor:
         """Encode frames and prompt; the hidden state (hidden,) after them."""
         with watch('vision'):
-            tower = self._model.vision
+            tower = self.model.vision
             features = {n: tower(v.patches, v.grid) for n, v in self._views.items()}
         with watch('prefill'):
             return self._memory.encode(features)
@@ -250,14 +381,15 @@ class Stream:
 
     def _close(self, number: int, ids: list[int], start: float, watch: Stopwatch) -> None:
         """Write the reply into the transcript and make the caption."""
-        memory, reply = self._memory, self._prompt.reply(number, ids)
-        memory.transcript = memory.transcript.extended([reply])
+        stopped = self._speaker.stopped(ids)
+        reply = self.prompt.reply(number, ids, stopped)
+        self._memory.transcript = self.transcript.extended([reply])
         self.last = Caption(
-            text=self._prompt.text(ids),
+            text=self.prompt.text(ids),
             start=start,
             end=start + self.settings.chunk_seconds,
             ids=tuple(ids),
-            stopped=self._speaker.stopped(ids),
+            stopped=stopped,
             held=self.held,
             seconds=watch.seconds,
         )

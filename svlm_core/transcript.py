@@ -31,22 +31,35 @@ class Role(Enum):
     TAIL = auto()  # what follows the frames, and the end of the user's turn
     ASSISTANT = auto()  # header of the reply
     REPLY = auto()  # the reply with its end marker
+    QUESTION = auto()  # a user's turn without frames; its answer is a reply of the round before
 
 
-ROUND_ROLES = frozenset({Role.USER, Role.TIME, Role.VISION, Role.TAIL, Role.ASSISTANT, Role.REPLY})
+ROUND_ROLES = frozenset(
+    {
+        Role.USER,
+        Role.TIME,
+        Role.VISION,
+        Role.TAIL,
+        Role.ASSISTANT,
+        Role.REPLY,
+        Role.QUESTION,
+    }
+)
 
 
 @dataclass(frozen=True)
 class Segment:
     """A run of tokens with one role; `round` numbers the rounds of a stream from 0.
 
-    A vision segment carries the `grid` of merged patches that stands behind its start marker.
+    A vision segment carries the `grid` of merged patches that stands behind its start marker,
+    and the `seconds` of stream, start and end, that it shows.
     """
 
     role: Role
     ids: tuple[int, ...]
     round: int | None = None
     grid: Grid | None = None
+    seconds: tuple[float, float] | None = None
 
     def runs(self) -> Iterator[tuple[int, Grid | None]]:
         """Runs of (tokens, grid) in the order in which positions are laid."""
@@ -101,6 +114,12 @@ class Transcript:
 
     def __len__(self) -> int:
         return self.starts[-1]
+
+    @property
+    def seen(self) -> tuple[float, float] | None:
+        """Seconds of stream from the oldest frames to the newest; None without any."""
+        shown = [segment.seconds for segment in self.segments if segment.seconds is not None]
+        return (shown[0][0], shown[-1][1]) if shown else None
 
     def runs_from(self, start: int) -> Iterator[tuple[int, Grid | None]]:
         """Runs of the tokens from index `start` on, which must not split a vision segment."""

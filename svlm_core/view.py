@@ -29,10 +29,11 @@ class View:
     merged: Grid
 
 
-def look(frames: np.ndarray, model: Model, settings: StreamSettings) -> View:
+def look(frames: np.ndarray, model: Model, settings: StreamSettings, most: int) -> View:
     """Bring frames (T, H, W, 3) uint8 RGB of any resolution to size and cut them into patches.
 
-    Raises FrameError when their shape, type or number is not that of a round.
+    A pair of them becomes at most `most` vision tokens. Raises FrameError when their shape, type
+    or number is not that of a round.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise FrameError(
@@ -43,7 +44,7 @@ def look(frames: np.ndarray, model: Model, settings: StreamSettings) -> View:
     vision = model.config.vision
     height, width = frames.shape[1:3]
     cell = vision.patch_size * vision.merge_size
-    size = fit(height, width, settings.max_vision_tokens, cell, settings.min_vision_tokens)
+    size = fit(height, width, most, cell, settings.min_vision_tokens)
     pixels = resize(torch.from_numpy(np.ascontiguousarray(frames)), size)  # (T, h, w, 3) uint8
     patches, grid = patchify(pixels.to(model.device), vision, model.mean, model.std, model.dtype)
     return View(patches, grid, merged_grid(grid, vision))

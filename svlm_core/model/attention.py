@@ -8,6 +8,7 @@ Shape legend: T new tokens, S tokens attended over, Hq query heads, Hk key heads
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -34,6 +35,22 @@ def attend(q: Tensor, k: Tensor, v: Tensor, backend: str) -> Tensor:
     bias = None if T == 1 else causal_bias(T, S, G, q.dtype, q.device)
     out = BACKENDS[backend](folded, k.transpose(0, 1), v.transpose(0, 1), bias)  # (Hk, G*T, D)
     return out.view(Hk, G, T, D).permute(2, 0, 1, 3).reshape(T, Hq, D)
+
+
+def attend_apart(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Causal attention of sequences that lie side by side, each to itself alone.
+
+    `q` (T, Hq, D); `k`, `v` (T, Hk, D); `lengths` sum to T. Returns (T, Hq, D). Nothing is
+    computed between two sequences, and no mask is made: it costs what they cost one by one.
+    """
+    parts = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
+    return torch.cat([_alone(*part) for part in parts])
+
+
+def _alone(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))  # (1, H, T, D)
+    out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    return out[0].transpose(0, 1)
 
 
 @lru_cache(maxsize=1)  # the layers of one forward share it

@@ -8,6 +8,7 @@ Shape legend: T new tokens, S = start + T tokens attended over, H heads, D head 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -32,6 +33,44 @@ class Memory(Protocol):
         """
 
 
+class Reading(Protocol):
+    """One forward: where its T tokens stand, and what they attend over.
+
+    `cos`, `sin` (T, D) float32, from `rope.Rotary.tables`.
+    """
+
+    @property
+    def cos(self) -> Tensor: ...
+
+    @property
+    def sin(self) -> Tensor: ...
+
+    def attend(
+        self, layer: int, q: Tensor, keys: Tensor, rotated: Tensor, values: Tensor
+    ) -> Tensor:
+        """What the last queries `q` (wanted, Hq, D) of a layer find, in the same shape.
+
+        `keys`, the same `rotated`, and `values` are those of all T tokens, each (T, Hk, D).
+        """
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Tokens that are read into a memory from slot `start` on, and attend over all it holds."""
+
+    cos: Tensor
+    sin: Tensor
+    memory: Memory
+    start: int
+    backend: str
+
+    def attend(
+        self, layer: int, q: Tensor, keys: Tensor, rotated: Tensor, values: Tensor
+    ) -> Tensor:
+        k, v = self.memory.extend(layer, self.start, keys, rotated, values)  # (S, Hk, D)
+        return attend(q, k, v, self.backend)
+
+
 class LanguageModel(nn.Module):
     """Decoder of grouped-query attention; parameter names are those of the checkpoints."""
 
@@ -39,7 +78,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config, self.backend = config, backend
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config, i, backend) for i in range(config.layers))
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         if not config.tie_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -55,9 +94,10 @@ class LanguageModel(nn.Module):
         (hidden,), for `logits`.
         """
         last = len(self.layers) - 1
+        reading = Continuation(cos, sin, memory, start, self.backend)
         for index, layer in enumerate(self.layers):
             # Only the last state is asked for, and above the last layer nothing needs the others.
-            x = layer(x, cos, sin, memory, start, 1 if index == last else len(x))
+            x = layer(x, reading, 1 if index == last else len(x))
         return self.norm(x[0])
 
     def logits(self, h: Tensor) -> Tensor:
@@ -69,43 +109,38 @@ class LanguageModel(nn.Module):
 class Layer(nn.Module):
     """Attention and feed-forward, each added to what came in."""
 
-    def __init__(self, config: TextConfig, index: int, backend: str) -> None:
+    def __init__(self, config: TextConfig, index: int) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.self_attn = Attention(config, index, backend)
+        self.self_attn = Attention(config, index)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.mlp = GatedMLP(config.hidden_size, config.intermediate_size, bias=False)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int, wanted: int
-    ) -> Tensor:
-        """Of `x` (T, hidden) all keys and values are stored; returns the last (wanted, hidden)."""
-        attended = self.self_attn(self.input_layernorm(x), cos, sin, memory, start, wanted)
+    def forward(self, x: Tensor, reading: Reading, wanted: int) -> Tensor:
+        """Of `x` (T, hidden) all keys and values are made; returns the last (wanted, hidden)."""
+        attended = self.self_attn(self.input_layernorm(x), reading, wanted)
         x = x[-wanted:] + attended
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class Attention(nn.Module):
-    """Grouped-query attention over the memory; query, key and value have a bias, output none."""
+    """Grouped-query attention; query, key and value have a bias, output none."""
 
-    def __init__(self, config: TextConfig, index: int, backend: str) -> None:
+    def __init__(self, config: TextConfig, index: int) -> None:
         super().__init__()
-        self.index, self.backend, self.head_dim = index, backend, config.head_dim
+        self.index, self.head_dim = index, config.head_dim
         queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
         self.q_proj = nn.Linear(config.hidden_size, queries)
         self.k_proj = nn.Linear(config.hidden_size, keys)
         self.v_proj = nn.Linear(config.hidden_size, keys)
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int, wanted: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, reading: Reading, wanted: int) -> Tensor:
         D = self.head_dim
         q = self.q_proj(x).unflatten(-1, (-1, D))  # (T, Hq, D)
         k = self.k_proj(x).unflatten(-1, (-1, D))  # (T, Hk, D)
         v = self.v_proj(x).unflatten(-1, (-1, D))  # (T, Hk, D)
-        turned = rotate(torch.cat([q, k], dim=1), cos, sin)  # (T, Hq + Hk, D)
+        turned = rotate(torch.cat([q, k], dim=1), reading.cos, reading.sin)  # (T, Hq + Hk, D)
         q, rotated = turned.split([q.shape[1], k.shape[1]], dim=1)
-        keys, values = memory.extend(self.index, start, k, rotated, v)  # (S, Hk, D)
-        out = attend(q[-wanted:], keys, values, self.backend)  # (wanted, Hq, D)
+        out = reading.attend(self.index, q[-wanted:], k, rotated, v)  # (wanted, Hq, D)
         return self.o_proj(out.flatten(1))

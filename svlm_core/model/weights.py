@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights from safetensors files, under the names of published Qwen2.5-VL checkpoints.
+"""Weights in safetensors files, under the names of published Qwen2.5-VL checkpoints.
 
 Those are `model.*` and `lm_head.weight` for the language model and `visual.*` for the vision
 tower. Later versions of transformers put other prefixes before them; those are read too.
@@ -7,14 +7,17 @@ tower. Later versions of transformers put other prefixes before them; those are 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from svlm_core.errors import CheckpointError, DeviceFull
+from svlm_core.errors import CheckpointError, DeviceFull, OutputError
 from svlm_core.model.config import ModelConfig, read_json
 from svlm_core.model.language import LanguageModel
 from svlm_core.model.vision import VisionTower
@@ -52,6 +55,25 @@ def fill(language: LanguageModel, vision: VisionTower, weights: Mapping[str, Ten
     language.load_state_dict(text, assign=True)
     seen = {k.removeprefix(part): w for k, w in weights.items() if k.startswith(part)}
     vision.load_state_dict(seen, assign=True)
+
+
+def save(folder: Path, weights: Mapping[str, Tensor]) -> Path:
+    """Write `weights`, by published name, as the one safetensors file of a checkpoint folder.
+
+    It appears only when it is complete. Raises OutputError when it cannot be written.
+    """
+    path, part = folder / SINGLE, folder / f'.{SINGLE}.part'
+    held = {name: weight.detach().contiguous().cpu() for name, weight in weights.items()}
+    try:
+        save_file(held, part, {'format': 'pt'})  # transformers asks for the format
+        with part.open('rb') as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink()
+        raise OutputError(f'{path} cannot be written: {error}') from error
+    return path
 
 
 def read_weights(

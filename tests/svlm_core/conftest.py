@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import streams
 from svlm_core import StreamingVLM
 from svlm_core.prompt import ChatTokenizer
 
@@ -35,9 +36,4 @@ def tokenizer() -> ChatTokenizer:
 @pytest.fixture(scope='session')
 def noise() -> Frames:
     """Random frames (count, height, width, 3) of a round; the same number, the same frames."""
-
-    def frames(number: int, height: int = 28, width: int = 28, count: int = 2) -> np.ndarray:
-        rng = np.random.default_rng(number)
-        return rng.integers(0, 256, (count, height, width, 3), np.uint8)
-
-    return frames
+    return streams.noise

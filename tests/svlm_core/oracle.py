@@ -89,7 +89,7 @@ class Oracle:
             if token in self.model.end_ids:
                 break
         positions = self._positions([entry for entry in self.memory if entry.keys is not None])
-        if said[-1] != self.model.id('<|im_end|>'):
+        if self.memory[-1].part != 'end':
             self._say(self.model.id('<|im_end|>'))
         self.round += 1
         return Heard(context, said, np.stack(logits), positions, self.ids())
@@ -134,8 +134,10 @@ class Oracle:
         return [Entry(id, 'end', self.round - 1) for id in self.model.text('\n')]
 
     def _say(self, token: int) -> None:
-        part = 'end' if token == self.model.id('<|im_end|>') else 'reply'
-        self.memory.append(Entry(token, part, self.round))
+        end = self.model.id('<|im_end|>')
+        if token in self.model.end_ids and not self.quirks:
+            token = end  # whatever ended the reply, its turn ends with the marker
+        self.memory.append(Entry(token, 'end' if token == end else 'reply', self.round))
 
     # -- what leaves before a round ------------------------------------------------------------
 
@@ -172,9 +174,9 @@ class Oracle:
                 return True
             if entry.part == 'vision':
                 return entry.round >= vision_from
-            if entry.part in ('time', 'assistant', 'reply', 'end'):
-                return entry.round >= reply_from
-            return entry.round >= min(vision_from, reply_from)  # user, tail
+            if entry.part in ('user', 'tail'):
+                return entry.round >= min(vision_from, reply_from)
+            return entry.round >= reply_from
 
         parts = ('system', 'pinned', 'opening')
         before = [entry for entry in self.memory if entry.part in parts]

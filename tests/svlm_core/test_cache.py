@@ -134,7 +134,7 @@ def test_a_copy_holds_the_same_and_goes_its_own_way(unrotated):
     mine, theirs = cache_of(20, unrotated), cache_of(20, unrotated)
     write(theirs, [5, 6, 7])
     before = addresses(mine)
-    mine.copy_from(theirs)
+    mine.fill(theirs.filled)
     assert mine.length == 3
     for ours, other in zip(mine.planes, theirs.planes, strict=True):
         if ours.dim() == 4:

@@ -7,6 +7,8 @@ never end by themselves, and a clock with as many digits as the bound reckons wi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from svlm_core import Stream, StreamSettings, preset
 from svlm_core.capacity import capacity, whole_stream
 from svlm_core.config import Sampling
 from svlm_core.prompt import LONGEST_TIME, Prompt
+from svlm_core.transcript import Role
 
 WIDE = 3  # vision tokens of the largest frames
 ROUNDS = 150
@@ -45,13 +48,21 @@ def bounded(draw, robot: bool) -> StreamSettings:
 
 
 def fullest(stream: Stream) -> int:
-    """The most tokens that the stream held between rounds, over hundreds of seconds."""
+    """The most tokens that the stream held between rounds, over hundreds of seconds.
+
+    Where it can be asked, it keeps an exchange as often as it can.
+    """
     stream._speaker._stops = frozenset()
+    if stream._fork:
+        stream._fork._speaker._stops = frozenset()
     frames = np.zeros((stream.settings.frames_per_round, 28, 28 * WIDE, 3), np.uint8)
     start, most = LONGEST_TIME - 1 - ROUNDS, 0
     for number in range(ROUNDS):
         most = max(most, stream.step(frames, start + number).held)
         assert stream.encoded <= most <= stream.capacity
+        if stream._fork and stream.transcript.find(Role.QUESTION) is None:
+            stream.keep(stream.fork().ask('what moves'))
+            most = max(most, stream.held)
     return most
 
 
@@ -60,6 +71,13 @@ def fullest(stream: Stream) -> int:
 def test_a_robots_memory_is_never_exceeded_and_filled_to_the_last_token(engine, chosen):
     stream = engine.open(chosen)
     assert fullest(stream) == stream.capacity - OPEN
+
+
+@given(bounded(robot=True), st.integers(20, 40))
+@settings(max_examples=12, deadline=None, derandomize=True)
+def test_so_it_is_where_answers_are_kept(engine, chosen, room):
+    stream = engine.open(replace(chosen, ask_tokens=room))
+    assert fullest(stream) in (stream.capacity - OPEN, stream.capacity)
 
 
 @given(bounded(robot=False))
@@ -104,4 +122,7 @@ def test_every_limit_counts(tokenizer, name, less):
 
     assert bound(**{name: less}) < bound()
     assert bound(policy='window', reset_every=10) < bound(policy='window', reset_every=11)
+    assert bound(ask_tokens=50) == bound() + 50
+    assert bound(query_tokens=200) == bound() + 72
+    assert bound(time_origin='wrapped') < bound()
     assert bound(vision_window=0) < bound(vision_window=1)

@@ -83,6 +83,13 @@ def test_as_published_both_limits_of_text_are_given_or_neither():
     assert preset('robot', text_sink=None).text_window == 512
 
 
+def test_as_published_time_is_never_wrapped():
+    assert preset('reference').time_origin == preset('robot').time_origin == 'stream'
+    assert preset('robot', time_origin='wrapped').time_range == 7200
+    with pytest.raises(SettingsError, match='never wraps its time: use preset robot'):
+        preset('reference', time_origin='wrapped')
+
+
 def test_an_unknown_preset_names_those_that_exist():
     with pytest.raises(SettingsError, match="no preset 'robo': choose one of robot, reference"):
         preset('robo')

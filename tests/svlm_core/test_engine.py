@@ -93,7 +93,7 @@ def test_what_is_not_there_is_refused_in_one_line(golden, changes):
 
 def test_streams_share_the_weights_and_nothing_else(engine):
     one, two = engine.open(preset('robot')), engine.open(preset('robot'))
-    assert one._model is two._model
+    assert one.model is two.model
     assert {p.data_ptr() for p in one.planes}.isdisjoint({p.data_ptr() for p in two.planes})
     assert one.memory_bytes == sum(plane.nbytes for plane in one.planes)
 

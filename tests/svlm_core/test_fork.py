@@ -89,6 +89,38 @@ def test_every_question_is_asked_of_the_same_moment(watch, rope):
     assert fork.last.ids == tuple(t.id for t in first)
 
 
+def test_the_same_question_of_the_same_moment_has_the_same_answer(watch):
+    warm = Sampling(temperature=2.0, seed=3)
+    stream, twin = watch(5, sampling=warm), watch(5, sampling=warm)
+    fork = stream.fork()
+    answers = [fork.ask(QUESTION), fork.ask('and what is left'), fork.ask(QUESTION)]
+    assert answers[0].ids == answers[2].ids == stream.fork().ask(QUESTION).ids
+    assert answers[0].ids == twin.fork().ask(QUESTION).ids  # whatever else was asked
+
+
+def test_an_answer_tells_what_it_rests_on(watch):
+    stream = watch(0, **SMALL | {'text_sink': 100, 'text_window': 100})
+    for number, start in enumerate([4.0, 5.0, 7.5, 8.5, 9.5]):
+        stream.step(picture(number), start)
+    answer = stream.fork().ask(QUESTION)
+    assert answer.seen == (7.5, 10.5)  # three rounds of frames, the newest included
+    replies = [s for s in stream.transcript.segments if s.role is Role.REPLY]
+    told = sum(len(s.ids) for s in stream.transcript.segments if s.role is Role.PREVIOUS)
+    assert told > 0
+    assert len(replies) == 2
+    assert answer.text_tokens == told + sum(map(stream.prompt.content, replies))
+    stream.keep(answer)
+    again = stream.fork().ask(QUESTION)
+    kept = stream.prompt.content(stream.transcript.segments[-1])
+    assert (again.seen, again.text_tokens) == (answer.seen, answer.text_tokens + kept)
+
+
+def test_without_frames_it_rests_on_text_alone(watch):
+    answer = watch(3, vision_window=0).fork().ask(QUESTION)
+    assert answer.seen is None
+    assert answer.text_tokens > 0
+
+
 def test_a_stream_can_be_asked_before_it_has_seen_anything_and_after_a_reset(watch):
     stream = watch(3)
     before = stream.fork().ask(QUESTION)
@@ -122,9 +154,9 @@ def test_a_question_without_room_for_an_answer_is_refused_and_the_next_is_heard(
 def test_names_of_special_tokens_in_a_question_stay_text(watch):
     stream = watch(2)
     stream.fork().ask('<|im_end|> and now')
-    assert stream._fork._memory.transcript.ids.count(stream._prompt.tokenizer.turn_end) >= 5
-    asked = next(s for s in stream._prompt.question('<|im_end|>') if s.role is Role.TAIL)
-    assert asked.ids.count(stream._prompt.tokenizer.turn_end) == 1
+    assert stream._fork._memory.transcript.ids.count(stream.prompt.tokenizer.turn_end) >= 5
+    asked = next(s for s in stream.prompt.question('<|im_end|>') if s.role is Role.QUESTION)
+    assert asked.ids.count(stream.prompt.tokenizer.turn_end) == 1
 
 
 def test_a_new_query_takes_the_place_of_the_old_and_nothing_else_changes(watch):
@@ -143,7 +175,7 @@ def test_a_new_query_takes_the_place_of_the_old_and_nothing_else_changes(watch):
     fresh = watch(1, **SMALL, query='say which way the red ball moves')
     assert torch.allclose(unrotated(stream)[:, :high], unrotated(fresh)[:, :high], atol=1e-5)
     # And all keys are rotated by the positions they have now.
-    config = stream._model.config.text
+    config = stream.model.config.text
     laid = torch.from_numpy(stream.positions.copy())
     cos, sin = Rotary(config.rope, torch.device('cpu')).tables(laid)
     for layer in range(config.layers):
@@ -158,7 +190,7 @@ def test_the_query_can_come_and_go(watch):
     stream.step(picture(6), 6)
     stream.set_query('count the boxes')
     pinned = stream.transcript.segments[stream.transcript.find(Role.PINNED)]
-    assert 'count the boxes' in stream._prompt.tokenizer.decode(pinned.ids)
+    assert 'count the boxes' in stream.prompt.tokenizer.decode(pinned.ids)
     for second in range(7, 40):
         stream.step(picture(second), second)
         assert pinned in stream.transcript.segments

@@ -95,7 +95,7 @@ def test_the_reply_that_moves_takes_its_last_word_along(engine, noise):
         told = held.segments[place].ids if place is not None else ()
         assert list(told) == words
         reply = held.segments[-1]
-        words += reply.ids[: stream._prompt.content(reply)]
+        words += reply.ids[: stream.prompt.content(reply)]
 
 
 def test_a_forgotten_round_takes_its_keys_along(engine, noise):

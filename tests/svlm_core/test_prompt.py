@@ -118,6 +118,44 @@ def test_no_round_within_115_days_is_longer_than_the_longest_that_was_reckoned_w
     assert len(reply.ids) == longest[Role.REPLY]
 
 
+@pytest.mark.parametrize(
+    ('start', 'changes', 'said'),
+    [
+        (0, {}, 'Time=0.0-1.0s'),
+        (7199, {}, 'Time=7199.0-7200.0s'),
+        (7200, {}, 'Time=0.0-1.0s'),
+        (86_407.5, {}, 'Time=7.5-8.5s'),
+        (10, {'time_range': 10, 'chunk_seconds': 3}, 'Time=1.0-4.0s'),  # 9 s are whole rounds
+        (3, {'time_range': 1, 'chunk_seconds': 2}, 'Time=1.0-3.0s'),
+        (99, {'time_range': 99}, 'Time=0.0-1.0s'),
+        (sum([0.1] * 10), {'time_range': 1, 'chunk_seconds': 0.1, 'fps': 10}, 'Time=0.0-0.1s'),
+    ],
+)
+def test_wrapped_time_begins_again_on_whole_rounds(tokenizer, start, changes, said):
+    prompt = robot(tokenizer, time_origin='wrapped', **changes)
+    parts = by_role(prompt.round(5, start, (1, 1, 1), opening=False))
+    assert tokenizer.decode(parts[Role.TIME]) == said
+
+
+@given(
+    start=st.floats(0, 1e6),
+    chunk=st.sampled_from((0.5, 1, 2, 3)),
+    span=st.floats(1, 20_000),
+)
+def test_no_wrapped_header_is_longer_than_the_longest(start, chunk, span):
+    prompt = robot(PLAIN, time_origin='wrapped', time_range=span, chunk_seconds=chunk)
+    longest = by_role(prompt.longest_round(0))[Role.TIME]
+    shown = by_role(prompt.round(0, start, None, opening=False))[Role.TIME]
+    assert len(shown) <= len(longest) <= len(by_role(robot(PLAIN).longest_round(0))[Role.TIME])
+
+
+def test_frames_carry_the_true_time_of_stream(tokenizer):
+    for origin in ('stream', 'wrapped'):
+        round = robot(tokenizer, time_origin=origin).round(2, 7201.5, (1, 1, 1), opening=False)
+        assert [s.seconds for s in round if s.role is Role.VISION] == [(7201.5, 7202.5)]
+        assert all(s.seconds is None for s in round if s.role is not Role.VISION)
+
+
 # -- vision -----------------------------------------------------------------------------------
 
 
@@ -230,6 +268,18 @@ def test_a_reply_that_was_cut_off_loses_nothing_but_as_published(tokenizer):
 def test_a_reply_that_ends_with_another_end_of_text_is_silent_when_it_says_nothing(tokenizer):
     other = next(i for i in tokenizer.special if i != tokenizer.turn_end)
     assert robot(tokenizer).text([tokenizer.terminator, other]) == ''
+
+
+def test_another_token_that_ended_a_reply_gives_way_to_the_marker(tokenizer):
+    other = next(i for i in tokenizer.special if i != tokenizer.turn_end)
+    words, end = tokenizer.encode('the ball ...'), tokenizer.turn_end
+    ended = robot(tokenizer).reply(1, [*words, other], 'end')
+    assert ended.ids == (*words, end)
+    assert robot(tokenizer).content(ended) == len(words) - 1
+    assert robot(tokenizer).reply(1, [*words, end], 'end').ids == (*words, end)
+    assert robot(tokenizer).reply(1, [other], 'end').ids == (end,)
+    assert published(tokenizer).reply(1, [*words, other], 'end').ids == (*words, other, end)
+    assert robot(tokenizer).reply(1, [*words, other], 'limit').ids == (*words, other, end)
 
 
 def test_a_reply_is_closed_once_and_gets_its_line_feed_with_the_next_turn(tokenizer):

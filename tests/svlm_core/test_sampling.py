@@ -106,6 +106,23 @@ def test_a_seed_gives_the_same_words_whatever_else_draws_numbers():
     assert said(busy) == alone
 
 
+def test_other_settings_go_on_with_the_random_numbers_and_another_seed_starts_them_again():
+    sampler = Sampler(Sampling(seed=7), V, CPU)
+    first, reached = said(sampler), sampler.state
+    sampler.adjust(Sampling(seed=7, temperature=2.0))
+    assert torch.equal(sampler.state, reached)
+    sampler.adjust(Sampling(seed=8))
+    sampler.adjust(Sampling(seed=7))
+    assert said(sampler) == first
+
+
+def test_random_numbers_go_on_from_a_state():
+    sampler, other = Sampler(Sampling(seed=7), V, CPU), Sampler(Sampling(seed=8), V, CPU)
+    said(sampler)
+    other.state = sampler.state
+    assert said(other) == said(sampler)
+
+
 @pytest.mark.parametrize(('share', 'kept'), [(0.0, 1), (1e-9, 1), (0.5, 1), (0.81, 2), (1.0, 4)])
 def test_top_p_keeps_the_best_up_to_its_share_and_always_one(share, kept):
     scores = torch.tensor([0.6, 0.3, 0.07, 0.03]).log()
