@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node `captioner`: a camera topic in, one stamped caption per second of stream out.
+"""The node `captioner`: camera topics in, one stamped caption per second of each stream out.
 
 Subscribes to `image`; publishes `~/caption` (svlm/msg/Caption, in parts while it is written and
 whole when done) with `~/text`, `~/last_caption` and `~/debug_image` made of it, and `~/status`
-(svlm/msg/Status, latched) with `/diagnostics` made of it. Offers `~/reset`, `~/pause` and
-`~/set_query`, and the action `~/ask`.
+(svlm/msg/Status, latched) with `/diagnostics` made of it. Offers services to steer the stream and
+the action `~/ask`. With several cameras, each has all of this under its own name.
 
 The callback of a frame only checks and stores it; one thread does all inference, so the node
 answers at once however busy the model is.
@@ -23,55 +23,54 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from svlm.msg import Status
 
+from svlm_core.config import StreamSettings
+from svlm_core.desk import Desk
 from svlm_core.errors import SvlmError
-from svlm_core.mailbox import Mailbox
 from svlm_core.notice import untrained
-from svlm_ros import inputs, messages, parameters
-from svlm_ros.control import Control
-from svlm_ros.diagnostics import report
-from svlm_ros.outputs import LATCHED, Outputs
+from svlm_ros import diagnostics, inputs, parameters
+from svlm_ros.camera import Camera
+from svlm_ros.live import Live
 from svlm_ros.process import Program, run
-from svlm_ros.questions import Questions
 from svlm_ros.weights import give_back, load_engine
-from svlm_ros.worker import Progress, Worker
+from svlm_ros.worker import Worker
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 STATUS_PERIOD = 1.0  # seconds
+LOOKS = 4  # at the deadlines of rounds, in one sampling interval
 
 
 class Captioner(Program, LifecycleNode):
-    """One camera, one bounded memory, one inference thread, in a managed node.
+    """Cameras, each with its bounded memory, and one inference thread, in a managed node.
 
     configure loads the model and reserves the memory, activate begins to listen, deactivate stops
     and keeps the weights, cleanup frees them. What goes wrong in a transition is logged and
     returned: FAILURE where the user can mend it, ERROR (which frees everything) for the rest.
-    Raises SettingsError for a bad parameter.
+    `load` gives the engine for a Captioner. Raises SettingsError for a bad parameter.
     """
 
-    def __init__(
-        self, load: Callable[[parameters.NodeSettings], Any] = load_engine, **options: Any
-    ) -> None:
+    def __init__(self, load: Callable[[Any], Any] = load_engine, **options: Any) -> None:
         super().__init__('captioner', **options)
         self._load = load
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # sim time may stand still
-        self.settings, self.stream_settings = parameters.declare(self)
-        self._topic = inputs.topic(self, self.settings.transport)
-        self._camera = self.settings.camera or self._topic
-        self._activity = messages.Activity(Status.INACTIVE, query=self.stream_settings.query)
-        self._mailbox = self._new_mailbox()
-        self._outputs = Outputs(self, silence=self.settings.publish_silence)
-        self._status = self.create_publisher(Status, '~/status', LATCHED)
+        self._live = Live(self, *parameters.declare(self), self._changed)
+        self.engine: Any = None
+        names = self.settings.cameras or ('',)
+        self.cameras = [Camera(self, name, self.stream_settings) for name in names]
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._reported: Status | None = None  # the status behind the latest diagnostics
         self._problem: Exception | None = None  # of the latest transition
-        self._engine: Any = None
-        self._stream: Any = None
         self._converter: Any = None
         self._worker: Worker | None = None
-        self._input: inputs.Input | None = None
-        self._timer: Any = None
-        self._control = Control(self, lambda: self._worker, self._asked)
-        self._questions = Questions(self, lambda: self._worker)
+        self._timers: list[Any] = []
+
+    @property
+    def settings(self) -> parameters.NodeSettings:
+        """The settings of the node that are in force."""
+        return self._live.now.node
+
+    @property
+    def stream_settings(self) -> StreamSettings:
+        """The settings of its streams that are in force."""
+        return self._live.now.stream
 
     def start(self) -> None:
         """Configure and activate, with `autostart`. Raises what went wrong."""
@@ -84,11 +83,11 @@ class Captioner(Program, LifecycleNode):
                 raise self._problem
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Choose an image converter, load the model and reserve the memory of the stream."""
+        """Choose an image converter, load the model and reserve the memory of the streams."""
         return self._attempt('configure', self._configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the inference thread, then listen."""
+        """Start the inference thread, and listen."""
         return self._attempt('activate', self._activate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -96,7 +95,7 @@ class Captioner(Program, LifecycleNode):
         return self._attempt('deactivate', self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the weights and the memory of the stream."""
+        """Free the weights and the memory of the streams."""
         return self._attempt('clean up', self._free)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -105,12 +104,16 @@ class Captioner(Program, LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, so that the node can be configured again."""
-        return self._attempt('recover', self._end)
+        problem = self._problem
+        result = self._attempt('recover', self._end)
+        self._problem = self._problem or problem  # whoever started the node has to know
+        return result
 
     def close(self) -> None:
         """End the inference thread and destroy the node."""
         self._silence()
-        self._questions.close()
+        for camera in self.cameras:
+            camera.close()
         super().close()
 
     def _attempt(self, name: str, transition: Callable[[], None]) -> TransitionCallbackReturn:
@@ -119,8 +122,11 @@ class Captioner(Program, LifecycleNode):
             transition()
         except Exception as error:  # a transition returns; rclpy would drop the reason
             self._problem = error
-            self._activity.state = Status.INACTIVE
-            self.get_logger().error(self._note(f'cannot {name}: {type(error).__name__}: {error}'))
+            self._set_state(Status.INACTIVE)
+            text = f'cannot {name}: {type(error).__name__}: {error}'
+            for camera in self.cameras:
+                text = camera.note(text)
+            self.get_logger().error(text)
         self._publish_status()
         if self._problem is None:
             return SUCCESS
@@ -128,141 +134,107 @@ class Captioner(Program, LifecycleNode):
         return TransitionCallbackReturn.FAILURE if mendable else TransitionCallbackReturn.ERROR
 
     def _configure(self) -> None:
-        self._activity.state = Status.LOADING
-        self._activity.query = self.stream_settings.query
+        self._set_state(Status.LOADING)
         self._converter = inputs.reader(self.settings.transport)
+        for camera in self.cameras:
+            camera.activity.image_backend = self._converter.name
         self._publish_status()
         name = self.settings.model or 'the model svlm ships with'
         self.get_logger().info(f'loading {name} (device {self.settings.device})')
         began = time.monotonic()
-        engine = self._load(self.settings)
-        self._stream = engine.open(self.stream_settings)
-        self._engine = engine
+        try:
+            engine = self._load(self)
+            for camera in self.cameras:
+                camera.open(engine)
+        except BaseException:
+            self._free()  # a memory that was reserved for one camera of two is no use
+            raise
+        self.engine = engine
         info, seconds = engine.info, time.monotonic() - began
+        capacity = self.cameras[0].stream.capacity
+        held = sum(camera.stream.memory_bytes for camera in self.cameras)
         self.get_logger().info(
             f'loaded {info.model} in {seconds:.1f} s: {info.parameters / 1e6:.1f} M parameters, '
             f'{info.dtype} on {info.device}, {info.attention} attention, memory for '
-            f'{self._stream.capacity} tokens ({self._stream.memory_bytes / 2**20:.1f} MiB)'
+            f'{len(self.cameras)} x {capacity} tokens ({held / 2**20:.1f} MiB)'
         )
         if warning := untrained(info.model, info.trained):
             self.get_logger().warning(warning)
-        self._activity.state = Status.INACTIVE
+        self._set_state(Status.INACTIVE)
 
     def _activate(self) -> None:
-        self._mailbox = self._new_mailbox()
-        self._reported = None  # counters begin again
-        self._input = inputs.Input(self, self.settings, self._mailbox, self._note)
-        self._worker = Worker(
-            self._stream,
-            self._mailbox,
-            self._converter,
-            self,
-            partial=self.settings.publish_partial,
-        )
+        desk = Desk()
+        try:
+            channels = [camera.listen(desk, self._converter) for camera in self.cameras]
+        except BaseException:
+            self._silence()  # those cameras that are heard already
+            raise
+        self._worker = Worker(desk, channels)
         self._worker.start()
-        self._activity.state = Status.WAITING
-        self._timer = self.create_timer(STATUS_PERIOD, self._tick, clock=self._steady)
+        for camera in self.cameras:
+            camera.serve(self._worker)
+        look = 1 / (LOOKS * self.stream_settings.fps)
+        self._timers = [
+            self.create_timer(look, self._tick),  # on the clock of the node, as deadlines are
+            self.create_timer(STATUS_PERIOD, self._report, clock=self._steady),
+        ]
         unknown = [name for name in self._parameter_overrides if not self.has_parameter(name)]
         if unknown:  # ROS itself would ignore a misspelt name in silence
             self.get_logger().warning(f'no parameter is called {", ".join(sorted(unknown))}')
+        topics = ', '.join(camera.topic for camera in self.cameras)
         self.get_logger().info(
-            f'waiting for images on {self._topic} (converted by {self._converter.name})'
+            f'waiting for images on {topics} (converted by {self._converter.name})'
         )
 
     def _deactivate(self) -> None:
-        self._activity.state = Status.INACTIVE
+        self._set_state(Status.INACTIVE)
         if not self._silence():
             raise RuntimeError('the inference thread does not end: it is left behind')
-        self._stream.reset()  # its time ends here: the next activation begins at 0
+        for camera in self.cameras:
+            camera.stream.reset()  # its time ends here: the next activation begins at 0
 
     def _free(self) -> None:
-        self._activity.state = Status.INACTIVE
-        self._engine = self._stream = None
+        self._set_state(Status.INACTIVE)
+        self.engine = None
+        for camera in self.cameras:
+            camera.free()
         give_back()
 
     def _end(self) -> None:
         self._silence()
         self._free()
 
+    def _changed(self, names: frozenset[str]) -> None:
+        for camera in self.cameras:
+            camera.changed(names)
+        self.get_logger().info(f'parameters changed: {", ".join(sorted(names))}')
+
     def _silence(self) -> bool:
         """Stop listening and end the inference thread; False where it does not end."""
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-        if self._input is not None:
-            self._input.close()
-        worker = self._worker
-        self._timer = self._input = self._worker = None
+        for timer in self._timers:
+            self.destroy_timer(timer)
+        for camera in self.cameras:
+            camera.deafen()
+        worker, self._worker, self._timers = self._worker, None, []
         return worker is None or worker.stop()
 
-    def said(self, progress: Progress) -> None:
-        """Publish what has been said of a round so far (inference thread)."""
-        message = messages.caption_message(
-            progress, self._camera, self.get_clock().now().nanoseconds
-        )
-        self._outputs.publish(message, progress.picture)
-        if not progress.done:
-            return
-        self._activity.rounds += 1
-        self._activity.rounds_late += message.late
-        self._activity.latencies.append(message.latency)
-        self._activity.frame_id = message.header.frame_id
-
-    def failed(self, error: Exception, *, fatal: bool) -> None:
-        """Tell of a round that was lost; end the node when it is `fatal` (inference thread)."""
-        self.get_logger().error(
-            self._note(f'round lost: {type(error).__name__}: {error}'),
-            throttle_duration_sec=inputs.LOG_PERIOD,
-        )
-        if fatal:
-            self._activity.state = Status.FAILED
-            self._publish_status()
-            self.finished.set_result(1)
-
-    def forgot(self) -> None:
-        """Tell that the memory was emptied (inference thread)."""
-        self._activity.resets += 1
-        self.get_logger().info('the memory of the stream is empty: it begins anew')
-
-    def _asked(self, query: str) -> None:
-        self._activity.query = query
-        self._publish_status()
-
-    def _new_mailbox(self) -> Mailbox:
-        return Mailbox(self.stream_settings.fps, self.stream_settings.frames_per_round)
-
-    def _note(self, text: str) -> str:
-        self._activity.last_error = ' '.join(text.split())
-        return self._activity.last_error
+    def _set_state(self, state: str) -> None:
+        for camera in self.cameras:
+            camera.activity.state = state
 
     def _tick(self) -> None:
-        alive = self._input is not None and self._input.alive()
-        if self._activity.state != Status.FAILED:
-            running = Status.RUNNING if alive else Status.WAITING
-            self._activity.state = Status.PAUSED if self._mailbox.held else running
-        status = self._publish_status()
-        latencies = list(self._activity.latencies)
-        self._diagnostics.publish(report(status, self._reported, latencies, self.settings))
-        self._reported = status
-
-    def _publish_status(self) -> Status:
         now = self.get_clock().now().nanoseconds
-        if self._input is not None:
-            self._activity.frame_age = messages.age(self._input.arrived, now)
-            self._activity.frames_lost = self._input.lost
-            self._activity.frames_missing = self._input.missing
-        status = messages.status_message(
-            now,
-            self._camera,
-            self._activity,
-            self._mailbox.counts,
-            self.settings,
-            self.stream_settings,
-            '' if self._converter is None else self._converter.name,
-        )
-        if self._stream is not None:
-            messages.add_model(status, self._engine.info, self._stream)
-        self._status.publish(status)
-        return status
+        for camera in self.cameras:
+            camera.tick(now)
+
+    def _report(self) -> None:
+        entries = [camera.report() for camera in self.cameras]
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostics.report(entries, stamp))
+
+    def _publish_status(self) -> None:
+        for camera in self.cameras:
+            camera.publish_status()
 
 
 def main(arguments: list[str] | None = None, load: Any = load_engine) -> int:

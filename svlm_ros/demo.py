@@ -38,11 +38,11 @@ from svlm_core.notice import untrained
 from svlm_core.records import Kind, Record
 from svlm_core.timeline import Picture, milliseconds, picture, write_timeline
 from svlm_core.video.writers import JsonlWriter, VttWriter
-from svlm_ros.captioner import LATCHED
 from svlm_ros.children import Children
 from svlm_ros.messages import nanoseconds
+from svlm_ros.outputs import LATCHED
 from svlm_ros.process import Program, run
-from svlm_ros.viewer import clock
+from svlm_ros.viewer import caption_line
 
 TOPIC = 'camera/image'
 SIZE = 224  # pixels, height and width
@@ -147,7 +147,7 @@ class Recorder(Program):
                 self._write_cues()
         except OutputError as error:
             self._fail(str(error))
-        self._console.print(line_of(record), soft_wrap=True)
+        self._console.print(caption_line(caption), soft_wrap=True)
         if record.sequence + 1 >= self._demo.seconds and not self.finished.done():
             self.finished.set_result(0)
 
@@ -214,19 +214,6 @@ def thumbnail(frame: Image) -> Picture:
     """A frame of our own camera (rgb8) as a picture of the timeline."""
     pixels = tidy(frame).data.reshape(frame.height, frame.width, 3)
     return picture(nanoseconds(frame.header.stamp) / SECOND, pixels)
-
-
-def line_of(record: Record) -> Text:
-    """A caption as a line: time span, text, latency and what became of the frames."""
-    said = (record.text, 'bold') if record.text else ('(silence)', 'dim')
-    frames = [f'{record.latency:.2f} s; {record.frames_used} frames']
-    if record.frames_repeated:
-        frames.append(f'{record.frames_repeated} repeated')
-    if record.frames_dropped:  # most often because the camera is faster than the model samples
-        frames.append(f'{record.frames_dropped} not shown')
-    span = f'{clock(record.sequence)}-{clock(record.sequence + 1)}  '
-    line = Text.assemble((span, 'cyan'), said, (f'  [{", ".join(frames)}]', 'dim'))
-    return line.append('  LATE', 'yellow') if record.late else line
 
 
 def notice(status: Status | None) -> str:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from svlm.msg import Status
 
-from svlm_ros.messages import nanoseconds
+from svlm_ros.messages import Activity, nanoseconds
 from svlm_ros.parameters import NodeSettings
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -39,14 +40,15 @@ def judged(value: float, warn: float, error: float, reason: str) -> Finding:
 
 
 def findings(
-    status: Status, before: Status | None, latencies: Sequence[float], settings: NodeSettings
+    status: Status, before: Status | None, activity: Activity, settings: NodeSettings
 ) -> list[Finding]:
     """Everything that was looked at, good or bad."""
     if status.state == Status.FAILED:
         return [Finding(ERROR, status.last_error)]
     if status.state in (Status.INACTIVE, Status.LOADING, Status.PAUSED):
         return [Finding(OK, status.state)]
-    age, slow, lost = status.frame_age, percentile(latencies, 99), lost_share(status, before)
+    age, lost = status.frame_age, lost_share(status, before)
+    slow = percentile(activity.latencies, 99)
     found = [
         judged(
             age,
@@ -69,35 +71,39 @@ def findings(
     ]
     if math.isnan(age):
         found.append(Finding(WARN, 'no frame has come yet'))
+    skipped = 0 if before is None else status.rounds_skipped - before.rounds_skipped
+    if skipped > 0:
+        found.append(Finding(WARN, f'{skipped} rounds were skipped'))
+    if status.shedding:
+        found.append(Finding(WARN, status.shedding))
     return found
 
 
-def report(
-    status: Status, before: Status | None, latencies: Sequence[float], settings: NodeSettings
-) -> DiagnosticArray:
-    """The message for `/diagnostics`; `before` is the status of a second ago, if there was one.
-
-    `latencies` (s) are those of the newest captions.
-    """
-    found = findings(status, before, latencies, settings)
-    level = max(finding.level for finding in found)
+def entry(
+    status: Status, before: Status | None, activity: Activity, settings: NodeSettings
+) -> DiagnosticStatus:
+    """What there is to say of one camera; `before` is its status of a second ago, if any."""
+    found = findings(status, before, activity, settings)
     bad = [finding.reason for finding in found if finding.level != OK]
-    entry = DiagnosticStatus(
-        level=level,
+    return DiagnosticStatus(
+        level=max(finding.level for finding in found),
         name=f'svlm captioner: {status.camera}',
         message='; '.join(bad) or status.state,
         hardware_id=status.camera,
         values=[
-            KeyValue(key=key, value=text)
-            for key, text in values(status, before, latencies).items()
+            KeyValue(key=key, value=text) for key, text in values(status, before, activity).items()
         ],
     )
-    array = DiagnosticArray(status=[entry])
-    array.header.stamp = status.header.stamp
+
+
+def report(entries: Sequence[DiagnosticStatus], stamp: Time) -> DiagnosticArray:
+    """The message for `/diagnostics`, measured at `stamp`."""
+    array = DiagnosticArray(status=entries)
+    array.header.stamp = stamp
     return array
 
 
-def values(status: Status, before: Status | None, latencies: Sequence[float]) -> dict[str, str]:
+def values(status: Status, before: Status | None, activity: Activity) -> dict[str, str]:
     """All figures, as text with their units in the name."""
     figures = {
         'state': status.state,
@@ -107,14 +113,18 @@ def values(status: Status, before: Status | None, latencies: Sequence[float]) ->
         'frames dropped (Hz)': f'{rate(status, before, "frames_dropped"):.2f}',
         'frames received': str(status.frames_received),
         'frames used': str(status.frames_used),
+        'frames repeated': str(status.frames_repeated),
         'frames dropped': str(status.frames_dropped),
         'frames pending': str(status.frames_pending),
         'frames lost before the node': str(status.frames_lost),
         'frames missing by their stamps': str(status.frames_missing),
-        'latency p50 (s)': f'{percentile(latencies, 50):.3f}',
-        'latency p99 (s)': f'{percentile(latencies, 99):.3f}',
+        'latency p50 (s)': f'{percentile(activity.latencies, 50):.3f}',
+        'latency p99 (s)': f'{percentile(activity.latencies, 99):.3f}',
+        **stages(activity),
         'rounds': str(status.rounds),
         'rounds late': str(status.rounds_late),
+        'rounds skipped': str(status.rounds_skipped),
+        'shedding': status.shedding or 'nothing',
         'resets': str(status.resets),
         'tokens held': str(status.tokens_held),
         'tokens capacity': str(status.tokens_capacity),
@@ -126,6 +136,17 @@ def values(status: Status, before: Status | None, latencies: Sequence[float]) ->
     }
     gpu = gpu_memory(status.device)
     return figures if gpu is None else {**figures, 'GPU memory (MiB)': f'{gpu / MIB:.0f}'}
+
+
+def stages(activity: Activity) -> dict[str, str]:
+    """Time of computing of each stage of a round, p50 and p99, in the order in which they run."""
+    rounds = list(activity.stages)
+    names = dict.fromkeys(name for seconds in rounds for name in seconds)
+    return {
+        f'{name} p{percent} (s)': f'{percentile([r.get(name, 0.0) for r in rounds], percent):.4f}'
+        for name in names
+        for percent in (50, 99)
+    }
 
 
 def rate(status: Status, before: Status | None, counter: str) -> float:
@@ -147,9 +168,10 @@ def lost_share(status: Status, before: Status | None) -> float:
     return lost / (lost + came) if lost > 0 else 0.0
 
 
-def percentile(latencies: Sequence[float], percent: float) -> float:
+def percentile(latencies: Iterable[float], percent: float) -> float:
     """A percentile of some latencies (s); NaN of none."""
-    return float(np.percentile(latencies, percent)) if latencies else math.nan
+    known = list(latencies)  # one at a time: another thread may add to them
+    return float(np.percentile(known, percent)) if known else math.nan
 
 
 def peak_memory() -> int:

@@ -27,7 +27,6 @@ from svlm_core.mailbox import SECOND, Arrival, Mailbox
 from svlm_ros.conversion import choose_converter
 from svlm_ros.gaps import Gaps
 from svlm_ros.messages import nanoseconds
-from svlm_ros.parameters import NodeSettings
 from svlm_ros.watch import Watch
 
 LOG_PERIOD = 5.0  # seconds between two lines about the same kind of trouble
@@ -49,9 +48,9 @@ TRANSPORTS = {
 }
 
 
-def topic(node: Node, transport: str) -> str:
-    """Where a node's camera is to be heard: `image`, remapped, as image_transport extends it."""
-    return node.resolve_topic_name('image') + TRANSPORTS[transport].suffix
+def topic(node: Node, name: str, transport: str) -> str:
+    """Where a camera is to be heard: `name`, remapped, as image_transport extends it."""
+    return str(node.resolve_topic_name(name)) + TRANSPORTS[transport].suffix
 
 
 def reader(transport: str) -> Callable[[Any], Picture]:
@@ -61,23 +60,23 @@ def reader(transport: str) -> Callable[[Any], Picture]:
 
 
 class Input:
-    """Listens to one camera and puts its frames into a mailbox, until it is closed.
+    """Listens to the camera `name` and puts its frames into a mailbox, until it is closed.
 
-    `note` keeps the latest problem for the status and gives it back in one line.
+    `node` holds the settings of the moment; `note` keeps the latest problem for the status and
+    gives it back in one line.
     Raises SettingsError for QoS overrides that cannot be.
     """
 
-    def __init__(
-        self, node: Node, settings: NodeSettings, mailbox: Mailbox, note: Callable[[str], str]
-    ) -> None:
-        self.topic = topic(node, settings.transport)
+    def __init__(self, node: Any, name: str, mailbox: Mailbox, note: Callable[[str], str]) -> None:
+        settings = node.settings
+        self.topic = topic(node, name, settings.transport)
         self.arrived: int | None = None  # when the newest frame did, ns of the node's clock
         self.lost = 0  # frames that the middleware lost
         self.missing = 0  # frames that the stamps miss
         self._node, self._mailbox, self._note = node, mailbox, note
         self._transport = TRANSPORTS[settings.transport]
-        self._watch = Watch(settings.frame_timeout, time.monotonic())
-        self._gaps = Gaps(round(settings.frame_timeout * SECOND))
+        self._watch = Watch(lambda: node.settings.frame_timeout, time.monotonic())
+        self._gaps = Gaps(lambda: node.settings.frame_timeout * SECOND)
         self._subscription = self._subscribe()
 
     def close(self) -> None:

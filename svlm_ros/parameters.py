@@ -3,14 +3,17 @@
 
 Name, default, description and range of a parameter are those of a field of StreamSettings or
 Sampling (svlm_core.config), or of NodeSettings below; defaults are those of the chosen preset.
-All are read-only: they are read once, before the model is loaded. ROS has no empty value, so -1
-stands for None in limits that may be absent.
+Most are read-only: they are read once, before the model is loaded. Those in LIVE may change while
+the node runs (svlm_ros.live). ROS has no empty value, so -1 stands for None in limits that may be
+absent, and a list of one empty text for an empty list.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -18,12 +21,24 @@ from rclpy.exceptions import ParameterException
 
 from svlm_core.config import PRESETS, Sampling, StreamSettings, check_ranges, limit, preset
 from svlm_core.errors import SettingsError
+from svlm_core.shedding import Shed
+from svlm_ros import alerts
 
 NO_LIMIT = -1
+NO_ENTRY = ''
+ASK_TOKENS = 256  # a node reserves room for questions; an engine does when it is asked to
 Transport = Literal['raw', 'compressed']
+MailboxKind = Literal['newest', 'lossless']
 Group = TypeVar('Group')
+NAMES = {'ask_enabled': 'ask.enabled'}  # of fields whose parameter is called otherwise
+LIVE = frozenset(  # fields that may change while the node runs
+    'publish_partial publish_silence frame_timeout max_frame_age shed alerts alert_period '
+    'warn_frame_age error_frame_age warn_latency error_latency warn_lost error_lost '
+    'max_new_tokens max_vision_tokens temperature top_k top_p repetition_penalty'.split()
+)
 # Not parameters: the first is a group of them, the second is what preset `reference` is about.
 _APART = {'sampling', 'published_quirks'}
+_CAMERA = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,12 +50,42 @@ class NodeSettings:
     dtype: str = limit('auto', 'type of weights and memory: auto, float32, bfloat16, float16')
     preset: str = limit('robot', f'where other defaults come from: {", ".join(PRESETS)}')
     camera: str = limit('', 'name of the camera in captions; empty: its topic')
+    cameras: tuple[str, ...] = limit(
+        (), 'names of several cameras, each on NAME/image with a stream of its own'
+    )
     autostart: bool = limit(
         True, 'configure and activate at once; false: wait for a lifecycle manager'
+    )
+    ask_enabled: bool = limit(
+        True, 'reserve a second memory, on which questions are answered; false: none can be asked'
+    )
+    memory_folder: str = limit(
+        '~/.ros/svlm', 'folder that ~/save_memory writes to and ~/load_memory reads from'
     )
     transport: Transport = limit('raw', 'how pictures come: on image, or on image/compressed')
     publish_partial: bool = limit(True, 'publish captions token by token while they are written')
     publish_silence: bool = limit(True, 'send a caption also for seconds without words')
+    max_frame_age: float = limit(
+        2.0,
+        'seconds that the last frame stands in for missing ones; beyond it a second is skipped',
+        low=0,
+        high=86400,
+    )
+    mailbox: MailboxKind = limit(
+        'newest', 'what waits for the model: the newest second alone, or every one, for bags'
+    )
+    lossless_rounds: int = limit(
+        60, 'mailbox lossless: the most rounds that wait for the model', low=1, high=100000
+    )
+    shed: Shed = limit(
+        'skip', 'what is left out while the model cannot keep up: seconds, words or detail'
+    )
+    alerts: tuple[str, ...] = limit(
+        (), 'what ~/alert tells of: entries NAME: QUESTION or REGULAR EXPRESSION'
+    )
+    alert_period: float = limit(
+        10.0, 'least seconds of stream between two alerts of one name', low=0, high=86400
+    )
     frame_timeout: float = limit(
         5.0, 'seconds without a frame before the node says so', low=0.1, high=86400
     )
@@ -57,6 +102,19 @@ class NodeSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        alerts.parse(self.alerts)
+        if self.camera and self.cameras:
+            raise SettingsError(
+                'camera and cameras are both given: name one camera with camera, or several with '
+                'cameras'
+            )
+        for name in self.cameras:
+            if not _CAMERA.fullmatch(name):
+                raise SettingsError(
+                    f'cameras: {name!r} cannot be part of a topic: give letters, digits and _'
+                )
+        if len(set(self.cameras)) < len(self.cameras):
+            raise SettingsError(f'cameras: a name is there twice in {", ".join(self.cameras)}')
 
 
 @dataclass(frozen=True)
@@ -64,18 +122,24 @@ class Parameter:
     """One row of the table: everything there is to say about a parameter."""
 
     name: str
-    kind: type  # str, bool, int or float
-    default: Any  # as ROS sees it: -1 where the setting is None
+    field: str  # of the dataclass that it sets
+    kind: type  # str, bool, int, float, or tuple for a list of texts
+    default: Any  # as ROS sees it: -1 where the setting is None, [''] where it is empty
     help: str
+    choices: tuple[str, ...]
     low: float | None
     high: float | None
     optional: bool  # -1 is taken for None
+    live: bool
 
     def descriptor(self) -> ParameterDescriptor:
         """How ROS describes it, to `ros2 param describe` and to itself."""
-        # A float may be written without a point (fps:=2): its type is checked in `setting`.
         found = ParameterDescriptor(
-            description=self.help, read_only=True, dynamic_typing=self.kind is float
+            description=self._description(),
+            read_only=not self.live,
+            # A float may be written without a point (fps:=2), and an empty list has no type: both
+            # are checked in `setting`.
+            dynamic_typing=self.kind in (float, tuple),
         )
         low = NO_LIMIT if self.optional else self.low
         if self.kind is int:
@@ -94,12 +158,29 @@ class Parameter:
 
     def setting(self, value: Any) -> Any:
         """The value as the dataclasses want it. Raises SettingsError for the wrong type."""
+        if value is None:
+            raise SettingsError(f'parameter {self.name} has no value')
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind is float and not number:
             raise SettingsError(f'parameter {self.name}={value!r} must be a number')
+        if self.kind is tuple:
+            return self._entries(value)
         if self.optional and value == NO_LIMIT:
             return None
         return self.kind(value)
+
+    def _entries(self, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(e, str) for e in value):
+            raise SettingsError(f'parameter {self.name}={value!r} must be a list of texts')
+        return tuple(entry for entry in value if entry != NO_ENTRY)
+
+    def _description(self) -> str:
+        notes = ': ' + ', '.join(self.choices) if self.choices else ''
+        if self.optional:
+            notes = f'; {NO_LIMIT} is None'
+        if self.kind is tuple:
+            notes = "; [''] is none"
+        return self.help + notes
 
 
 def table(name: str = 'robot') -> tuple[Parameter, ...]:
@@ -107,7 +188,7 @@ def table(name: str = 'robot') -> tuple[Parameter, ...]:
 
     Raises SettingsError for an unknown preset.
     """
-    settings = preset(name)
+    settings = replace(preset(name), ask_tokens=ASK_TOKENS)
     groups = (NodeSettings(preset=name), settings, settings.sampling)
     return tuple(row for group in groups for row in _rows(group))
 
@@ -118,13 +199,12 @@ def declare(node: Any) -> tuple[NodeSettings, StreamSettings]:
     Raises SettingsError, in one line, for a value of the wrong type or out of range.
     """
     name = next(_declare(node, row) for row in table() if row.name == 'preset')
-    values = {row.name: _declare(node, row) for row in table(name) if row.name != 'preset'}
-    values['preset'] = name
-    sampling = Sampling(**_pick(Sampling, values))
-    return (
-        NodeSettings(**_pick(NodeSettings, values)),
-        preset(name, sampling=sampling, **_pick(StreamSettings, values)),
+    values = {row.field: _declare(node, row) for row in table(name) if row.name != 'preset'}
+    settings = NodeSettings(preset=name, **pick(NodeSettings, values))
+    stream = preset(
+        name, sampling=Sampling(**pick(Sampling, values)), **pick(StreamSettings, values)
     )
+    return settings, stream if settings.ask_enabled else replace(stream, ask_tokens=0)
 
 
 def read(node: Any, group: type[Group]) -> Group:
@@ -132,20 +212,25 @@ def read(node: Any, group: type[Group]) -> Group:
 
     Raises SettingsError as `declare` does.
     """
-    return group(**{row.name: _declare(node, row) for row in _rows(group())})
+    return group(**{row.field: _declare(node, row) for row in _rows(group())})
+
+
+def pick(group: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Those of `values`, by field, that are fields of a dataclass."""
+    fields = group.__dataclass_fields__  # type: ignore[attr-defined]
+    return {name: value for name, value in values.items() if name in fields}
 
 
 def _declare(node: Any, row: Parameter) -> Any:
+    given = node._parameter_overrides.get(row.name)
+    # `[]` reaches a node as a parameter without a value.
+    empty = row.kind is tuple and given is not None and not given.value
+    value = [NO_ENTRY] if empty else row.default
     try:
-        parameter = node.declare_parameter(row.name, row.default, row.descriptor())
+        parameter = node.declare_parameter(row.name, value, row.descriptor(), empty)
     except ParameterException as error:
         raise SettingsError(' '.join(str(error).split())) from error
     return row.setting(parameter.value)
-
-
-def _pick(group: type, values: dict[str, Any]) -> dict[str, Any]:
-    fields = group.__dataclass_fields__  # type: ignore[attr-defined]
-    return {name: value for name, value in values.items() if name in fields}
 
 
 def _rows(group: Any) -> list[Parameter]:
@@ -157,14 +242,23 @@ def _rows(group: Any) -> list[Parameter]:
     ]
 
 
-def _row(name: str, hint: Any, value: Any, metadata: Any) -> Parameter:
-    optional = type(None) in get_args(hint)
-    text = metadata['help']
-    if get_origin(hint) is Literal:
-        text, kind = f'{text}: {", ".join(get_args(hint))}', str
+def _row(field: str, hint: Any, value: Any, metadata: Any) -> Parameter:
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    if get_origin(hint) is tuple:
+        kind: type = tuple
+        default: Any = list(value) or [NO_ENTRY]
     else:
-        kind = next(k for k in (*get_args(hint), hint) if k is not type(None))
-    if optional:
-        text = f'{text}; {NO_LIMIT} is None'
-    default = kind(NO_LIMIT if value is None else value)
-    return Parameter(name, kind, default, text, metadata['low'], metadata['high'], optional)
+        kind = str if choices else next(k for k in (*get_args(hint), hint) if k is not NoneType)
+        default = kind(NO_LIMIT if value is None else value)
+    return Parameter(
+        name=NAMES.get(field, field),
+        field=field,
+        kind=kind,
+        default=default,
+        help=metadata['help'],
+        choices=choices,
+        low=metadata['low'],
+        high=metadata['high'],
+        optional=NoneType in get_args(hint),
+        live=field in LIVE,
+    )

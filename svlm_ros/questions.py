@@ -14,24 +14,24 @@ from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.node import Node
 from svlm.action import Ask
 
-from svlm_core.errors import SvlmError
+from svlm_core.errors import SettingsError, SvlmError
+from svlm_core.mailbox import SECOND
 from svlm_ros.control import outcome
-from svlm_ros.worker import Worker
+from svlm_ros.messages import time
 
 
 class Questions:
-    """Offers the action on a node. `worker` gives the inference thread, None when inactive."""
+    """Offers the action of a camera, under `prefix`."""
 
-    def __init__(self, node: Node, worker: Callable[[], Worker | None]) -> None:
-        self._node, self._worker = node, worker
+    def __init__(self, node: Any, prefix: str, camera: Any) -> None:
+        self._node, self._camera = node, camera
         self._busy = False  # one copy of the memory is reserved: one question at a time
         self._server = ActionServer(
             node,
             Ask,
-            '~/ask',
+            f'{prefix}/ask',
             self._execute,
             callback_group=ReentrantCallbackGroup(),
             cancel_callback=lambda _: CancelResponse.ACCEPT,
@@ -41,42 +41,75 @@ class Questions:
         """Take the action back."""
         self._server.destroy()
 
+    async def ask(
+        self, question: str, heard: Callable[[Any], None], cancelled: Callable[[], bool]
+    ) -> Any:
+        """Ask; `heard` is told each token. The answer, None where it was cancelled.
+
+        Raises SettingsError while another question is being answered or the node is not active,
+        CancelledError where it is deactivated, and what the stream raises.
+        """
+        orders = self._camera.orders
+        if orders is None:
+            raise SettingsError('the node is not active')
+        if self._busy:
+            raise SettingsError('another question is being answered: wait for its end')
+        self._busy = True
+        try:
+            fork, tokens = await outcome(self._node, orders.ask(question))
+            while not cancelled():
+                token = await outcome(self._node, orders.next(tokens))
+                if token is None:
+                    return fork.last
+                heard(token)
+            orders.end(tokens)
+            return None
+        finally:
+            self._busy = False
+
     async def _execute(self, goal: Any) -> Ask.Result:
-        result, worker = Ask.Result(), self._worker()
-        if worker is None:
-            result.message = 'the node is not active'
-        elif self._busy:
-            result.message = 'another question is being answered: wait for its end'
-        else:
-            self._busy = True
-            try:
-                await self._answer(goal, worker, result)
-            except CancelledError:
-                result.message = 'the node was deactivated first'
-            except SvlmError as error:
-                result.message = str(error)
-            except Exception as error:  # whatever broke, whoever asked is told
-                result.message = ' '.join(f'{type(error).__name__}: {error}'.split())
-            finally:
-                self._busy = False
+        result, whole = Ask.Result(), False
+        try:
+            whole = await self._answer(goal, result)
+        except CancelledError:
+            result.message = 'the node was deactivated first'
+        except SvlmError as error:
+            result.message = str(error)
+        except Exception as error:  # whatever broke, whoever asked is told
+            result.message = ' '.join(f'{type(error).__name__}: {error}'.split())
+        if result.message:
+            self._node.get_logger().warning(f'question: {result.message}')
         if goal.is_cancel_requested:
             goal.canceled()
-        elif result.message:
-            self._node.get_logger().warning(f'question not answered: {result.message}')
-            goal.abort()
-        else:
+        elif whole:
             goal.succeed()
+        else:
+            goal.abort()
         return result
 
-    async def _answer(self, goal: Any, worker: Worker, result: Ask.Result) -> None:
-        """Fill in `result`, until the answer ends or the goal is cancelled."""
-        tokens = await outcome(self._node, worker.ask(goal.request.question))
-        while not goal.is_cancel_requested:
-            token = await outcome(self._node, worker.submit(lambda: next(tokens, None)))
-            if token is None:
-                return
+    async def _answer(self, goal: Any, result: Ask.Result) -> bool:
+        """Fill in `result` until the answer ends or is cancelled; whether it is whole."""
+
+        def heard(token: Any) -> None:
             result.tokens += 1
             result.answer = token.text
             goal.publish_feedback(Ask.Feedback(text=token.text, delta=token.delta))
-        worker.submit(tokens.close)
-        result.message = 'cancelled'
+
+        request, orders = goal.request, self._camera.orders
+        answer = await self.ask(request.question, heard, lambda: goal.is_cancel_requested)
+        if answer is None:
+            result.message = 'cancelled'
+            return False
+        origin = self._camera.origin
+        if answer.seen is not None and origin is not None:
+            result.seen_from, result.seen_to = (
+                time(origin + round(seconds * SECOND)) for seconds in answer.seen
+            )
+        result.text_tokens = answer.text_tokens
+        if request.into_memory:
+            try:
+                await outcome(self._node, orders.keep(answer))
+                result.kept = True
+            except SvlmError as error:
+                result.message = f'not kept: {error}'
+        return True

@@ -15,7 +15,7 @@ from rich.text import Text
 from svlm.msg import Caption, Status
 
 from svlm_core.notice import untrained
-from svlm_ros.captioner import LATCHED
+from svlm_ros.outputs import LATCHED
 from svlm_ros.process import Program, run
 
 
@@ -29,14 +29,13 @@ def clock(seconds: int) -> str:
 def caption_line(caption: Caption) -> Text:
     """One finished caption as a line: time span, text, latency and what became of the frames."""
     said = (caption.text, 'bold') if caption.text else ('(silence)', 'dim')
-    frames = f'{caption.frames_used} frames'
+    frames = [f'{caption.latency:.2f} s; {caption.frames_used} frames']
     if caption.frames_repeated:
-        frames += f', {caption.frames_repeated} repeated'
-    line = Text.assemble(
-        (f'{clock(caption.sequence)}-{clock(caption.sequence + 1)}  ', 'cyan'),
-        said,
-        (f'  [{caption.latency:.2f} s; {frames}, {caption.frames_dropped} dropped]', 'dim'),
-    )
+        frames.append(f'{caption.frames_repeated} repeated')
+    if caption.frames_dropped:  # most often because the camera is faster than the model samples
+        frames.append(f'{caption.frames_dropped} not shown')
+    span = f'{clock(caption.sequence)}-{clock(caption.sequence + 1)}  '
+    line = Text.assemble((span, 'cyan'), said, (f'  [{", ".join(frames)}]', 'dim'))
     return line.append('  LATE', 'yellow') if caption.late else line
 
 

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Watch:
-    """Follows arrivals on a clock that never jumps; all times are seconds of that clock."""
+    """Follows arrivals on a clock that never jumps; all times are seconds of that clock.
 
-    def __init__(self, timeout: float, now: float) -> None:
+    `timeout()` is the longest silence, at this moment.
+    """
+
+    def __init__(self, timeout: Callable[[], float], now: float) -> None:
         self._timeout = timeout
         self._since = now  # the latest arrival, or the beginning
         self._arrived = False
@@ -21,11 +26,11 @@ class Watch:
 
     def overdue(self, now: float) -> float | None:
         """The seconds without a frame, the first time that they exceed the timeout."""
-        if self._told or now - self._since <= self._timeout:
+        if self._told or now - self._since <= self._timeout():
             return None
         self._told = True
         return now - self._since
 
     def alive(self, now: float) -> bool:
         """Whether a frame came within the timeout."""
-        return self._arrived and now - self._since <= self._timeout
+        return self._arrived and now - self._since <= self._timeout()

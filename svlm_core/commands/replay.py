@@ -14,6 +14,7 @@ from svlm_core.bags import require_rosbags
 from svlm_core.commands.console import caption_line, progress, screen, signals, tell
 from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engine, warning
 from svlm_core.errors import SettingsError, SvlmError
+from svlm_core.mailbox import MAX_AGE
 from svlm_core.timeline import clock
 
 if TYPE_CHECKING:  # the library rosbags is there only with svlm[bags]
@@ -52,6 +53,13 @@ class Replay:
     realtime: Annotated[
         FlagCreatePairsOff[bool], arg(help='play at the pace of the recording; newest frames win')
     ] = False
+    max_frame_age: Annotated[
+        float,
+        arg(
+            help='a frame stands in for missing ones so long; then seconds are skipped',
+            metavar='SECONDS',
+        ),
+    ] = MAX_AGE
     reference: Annotated[
         str | None,
         arg(
@@ -86,6 +94,8 @@ class Replay:
 
         if self.deterministic and self.realtime:
             raise SettingsError('--deterministic and --realtime exclude each other: give one')
+        if self.max_frame_age < 0:
+            raise SettingsError(f'--max-frame-age {self.max_frame_age:g} is below 0')
         settings = self.engine.settings()
         topic = bag.image_topic(self.topic)
         reference = None if self.reference is None else read_reference(self.reference, bag)
@@ -101,6 +111,7 @@ class Replay:
             engine,
             settings,
             realtime=self.realtime,
+            max_frame_age=self.max_frame_age,
             notice=notice,
             reference=reference,
             other=other,

@@ -20,11 +20,13 @@ import numpy as np
 
 from svlm_core.bags.reader import Message
 from svlm_core.bags.types import SECOND, nanoseconds
+from svlm_core.desk import Desk
 from svlm_core.errors import FrameError
-from svlm_core.mailbox import Arrival, Mailbox, Round
+from svlm_core.mailbox import MAX_AGE, NEWEST, Arrival, Mailbox, Round
 from svlm_core.pictures import read_round
 
 Check = Callable[[Any], object]
+TICK = 0.1  # seconds between two looks at the deadlines of rounds, where a clock runs
 
 
 @dataclass
@@ -46,11 +48,25 @@ class Feed:
     """
 
     def __init__(
-        self, messages: Iterable[Message], check: Check, mailbox: Mailbox, *, realtime: bool
+        self,
+        messages: Iterable[Message],
+        check: Check,
+        fps: float,
+        frames_per_round: int,
+        *,
+        max_age: float = MAX_AGE,
+        realtime: bool,
     ) -> None:
         self.camera = Camera()
-        self.mailbox = mailbox
         self.realtime = realtime
+        self._desk = Desk()
+        self.mailbox = self._desk.open(
+            fps,
+            frames_per_round,
+            max_age=max_age,
+            queue=NEWEST if realtime else None,
+            restarts=False,
+        )
         self._messages = messages
         self._check = check
         self._read_to = 0
@@ -70,18 +86,16 @@ class Feed:
     def _one_by_one(self) -> Generator[Round, None, None]:
         for message in self._messages:
             self._put(message)
-            while self.mailbox.waiting:
-                taken = self.mailbox.take()
-                if taken is not None:
-                    yield taken
+            while (taken := self.mailbox.take()) is not None:
+                yield taken
 
     def _paced(self) -> Generator[Round, None, None]:
         stop, failures = Event(), list[Exception]()
         thread = Thread(target=self._play, args=(stop, failures), name='replay', daemon=True)
         thread.start()
         try:
-            while (taken := self.mailbox.take()) is not None:
-                yield taken
+            while (served := self._desk.take()) is not None:
+                yield served[1]
         finally:
             stop.set()
             thread.join()
@@ -94,15 +108,17 @@ class Feed:
             for message in self._messages:
                 if self._begin is None:
                     self._begin = message.received, time.monotonic()
-                if stop.wait(max(0, message.received - self.now) / SECOND):
-                    return
+                while (ahead := (message.received - self.now) / SECOND) > 0:
+                    if stop.wait(min(ahead, TICK)):
+                        return
+                    self.mailbox.tick(self.now)
                 self._put(message)
         except Exception as error:  # it is raised again where the rounds are taken
             failures.append(error)
         finally:
             while self.mailbox.waiting and not stop.wait(0.01):
-                continue  # the last round has to be taken before the mailbox closes
-            self.mailbox.close()
+                continue  # the last round has to be taken before the desk closes
+            self._desk.close()
 
     def _put(self, message: Message) -> None:
         self._read_to = message.received

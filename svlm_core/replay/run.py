@@ -116,7 +116,7 @@ def _caption(
         done=True,
         late=live and (spent > stream.settings.chunk_seconds or feed.mailbox.waiting),
         frames_used=len(frames),
-        frames_repeated=taken.repeated + substituted,
+        frames_repeated=min(taken.repeated + substituted, len(frames)),
         frames_dropped=taken.dropped,
         tokens=len(caption.ids),
         latency=latency if live else None,

@@ -12,7 +12,7 @@ from svlm_core.config import StreamSettings
 from svlm_core.engine import StreamingVLM
 from svlm_core.errors import SourceError, SvlmError
 from svlm_core.replay.decoding import decoder
-from svlm_core.replay.feed import Feed, Mailbox
+from svlm_core.replay.feed import Feed
 from svlm_core.replay.outputs import PAGE, REPORT, Outputs
 from svlm_core.replay.page import page
 from svlm_core.replay.references import Reference
@@ -32,6 +32,7 @@ class Session:
         settings: StreamSettings,
         *,
         realtime: bool,
+        max_frame_age: float,
         notice: str,
         reference: Reference | None,
         other: Other | None,
@@ -42,8 +43,14 @@ class Session:
         self._reference, self._other = reference, other
         self._decoder = decoder(topic.type)
         self._engine, self._stream = engine, engine.open(settings)
-        mailbox = Mailbox(settings.fps, settings.frames_per_round, restarts=False)
-        self._feed = Feed(bag.messages(topic), self._decoder.check, mailbox, realtime=realtime)
+        self._feed = Feed(
+            bag.messages(topic),
+            self._decoder.check,
+            settings.fps,
+            settings.frames_per_round,
+            max_age=max_frame_age,
+            realtime=realtime,
+        )
 
     @property
     def received(self) -> int:
@@ -102,7 +109,7 @@ class Session:
         return (
             f'{rounds} rounds in {self.run.wall:.1f} s '
             f'({length / max(self.run.wall, 1e-9):.1f} x real time); {counts.received} frames '
-            f'received, {counts.used} used, {counts.dropped + counts.pending} dropped'
+            f'received, {counts.used} used, {counts.dropped + counts.pending} not shown'
         )
 
     def _problems(self, problem: SvlmError | None, interrupted: bool) -> list[str]:

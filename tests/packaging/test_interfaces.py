@@ -51,6 +51,13 @@ def definition(path: Path) -> list[tuple[str, str, str]]:
     return found
 
 
+def idl(kind: str) -> str:
+    """A type as the generated code names it."""
+    plain = kind.removesuffix('[]')
+    name = IDL.get(plain, plain)
+    return name if plain == kind else f'sequence<{name}>'
+
+
 def test_caption_has_the_fields_that_bags_were_recorded_with() -> None:
     found = [(kind, name) for kind, name, _ in definition(ROOT / 'msg' / 'Caption.msg')]
     assert found == CAPTION
@@ -60,7 +67,7 @@ def test_caption_has_the_fields_that_bags_were_recorded_with() -> None:
 def test_every_field_says_what_it_means_and_the_build_is_of_this_definition(path: Path) -> None:
     fields = definition(path)
     assert all(comment for _, _, comment in fields)
-    plain = {name: IDL.get(kind, kind) for kind, name, _ in fields if '=' not in name}
+    plain = {name: idl(kind) for kind, name, _ in fields if '=' not in name}
     assert getattr(svlm.msg, path.stem).get_fields_and_field_types() == plain
 
 
@@ -69,7 +76,7 @@ def test_every_part_of_an_action_says_what_it_means_and_is_built(path: Path) -> 
     fields = definition(path)
     assert all(comment for _, _, comment in fields)
     built = getattr(svlm.action, path.stem)
-    assert {name: IDL.get(kind, kind) for kind, name, _ in fields} == {
+    assert {name: idl(kind) for kind, name, _ in fields} == {
         **built.Goal.get_fields_and_field_types(),
         **built.Result.get_fields_and_field_types(),
         **built.Feedback.get_fields_and_field_types(),
@@ -81,7 +88,7 @@ def test_every_part_of_a_service_says_what_it_means_and_is_built(path: Path) -> 
     fields = definition(path)
     assert all(comment for _, _, comment in fields)
     built = getattr(svlm.srv, path.stem)
-    assert {name: IDL.get(kind, kind) for kind, name, _ in fields} == {
+    assert {name: idl(kind) for kind, name, _ in fields} == {
         **built.Request.get_fields_and_field_types(),
         **built.Response.get_fields_and_field_types(),
     }

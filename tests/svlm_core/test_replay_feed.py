@@ -17,7 +17,7 @@ from svlm_core.bags.reader import Message
 from svlm_core.bags.types import COMPRESSED, IMAGE, SECOND, header, message
 from svlm_core.errors import FrameError, SourceError
 from svlm_core.replay.decoding import decoder
-from svlm_core.replay.feed import Feed, Mailbox, Round, pictures
+from svlm_core.replay.feed import Feed, Round, pictures
 
 T0 = 1_700_000_000 * SECOND
 RAW = decoder(IMAGE)
@@ -35,7 +35,7 @@ def image(seconds: float, value: int = 0, size: int = 2, stamp: int | None = Non
 
 
 def feed(messages: list[Message] | Iterator[Message], *, realtime: bool = False) -> Feed:
-    return Feed(messages, RAW.check, Mailbox(2, 2), realtime=realtime)
+    return Feed(messages, RAW.check, 2, 2, realtime=realtime)
 
 
 def shown(feed: Feed, taken: Round) -> list[int]:
@@ -65,7 +65,9 @@ def test_the_clock_of_the_recorder_stands_where_a_round_was_settled() -> None:
 def test_rounds_without_frames_are_skipped() -> None:
     moments = [0, 0.5, 1, 1.5, 7.0, 7.5]
     source = feed([image(moment, n) for n, moment in enumerate(moments)])
-    assert [taken.index for taken in source] == [0, 1, 7]
+    # For two seconds the frame of 1.5 stands in: those rounds are told late, and not lost.
+    found = [(taken.index, taken.repeated) for taken in source]
+    assert found == [(0, 0), (1, 0), (2, 2), (3, 2), (7, 0)]
 
 
 def test_a_camera_without_stamps_goes_by_the_time_of_reception() -> None:
@@ -122,7 +124,7 @@ def test_damage_is_told_behind_the_last_round(realtime: bool) -> None:
 def test_at_the_pace_of_the_recording_newest_wins_and_all_is_accounted_for() -> None:
     # Rounds of 0.1 s of stream, each of which takes a second and more to caption.
     messages = [image(n / 40, n) for n in range(41)]
-    source = Feed(messages, RAW.check, Mailbox(20, 2), realtime=True)
+    source = Feed(messages, RAW.check, 20, 2, realtime=True)
     found, began = [], time.monotonic()
     for taken in source:
         found.append(taken.index)

@@ -69,7 +69,7 @@ def wait_for():
 
 @pytest.fixture
 def start(graph, wait_for):
-    """Start a captioner with a fake engine; returns it and who hears it."""
+    """Start a captioner with a fake engine; returns it and who hears its only camera."""
     from rclpy.parameter import Parameter
 
     from robot_support import Ears
@@ -80,14 +80,15 @@ def start(graph, wait_for):
         ears = Ears(graph, namespace)
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         node = Captioner(
-            lambda settings: engine or FakeEngine(),
+            lambda node: engine or FakeEngine(),
             namespace=namespace,
             parameter_overrides=overrides,
         )
         node.start()
         graph.add(node)
-        wait_for(lambda: ears.node.count_publishers('captioner/caption'), 'the captioner')
-        wait_for(lambda: node.count_subscribers(f'{namespace}/captioner/text'), 'the ears')
+        if not node.settings.cameras:
+            wait_for(lambda: ears.node.count_publishers('captioner/caption'), 'the captioner')
+            wait_for(lambda: node.count_subscribers(f'{namespace}/captioner/text'), 'the ears')
         return node, ears
 
     return make

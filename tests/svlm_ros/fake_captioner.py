@@ -13,7 +13,7 @@ from ros_support import FakeEngine
 from svlm_ros.captioner import main
 
 
-def load(settings):
+def load(node):
     time.sleep(float(sys.argv[1]))
     return FakeEngine(lambda number, frames: 'word ' * 20, pause=float(sys.argv[2]))
 

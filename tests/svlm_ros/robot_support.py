@@ -10,7 +10,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from svlm.msg import Caption, Status
 
-from svlm_ros.captioner import LATCHED
+from svlm_ros.outputs import LATCHED
 
 T0 = 1_700_000_000
 
@@ -19,15 +19,28 @@ class Camera:
     """Publishes small images with chosen stamps, and waits until the captioner has each."""
 
     def __init__(
-        self, graph, node, wait_for, *, topic='image', kind=Image, reliable=True, name='camera'
+        self,
+        graph,
+        node,
+        wait_for,
+        *,
+        topic='image',
+        kind=Image,
+        reliable=True,
+        name='camera',
+        number=0,
     ):
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         self.node = graph.add(rclpy.create_node(name))
         self.publisher = self.node.create_publisher(
             kind, topic, QoSProfile(depth=5, reliability=policy)
         )
-        self._captioner, self._wait = node, wait_for
+        self._camera, self._wait = node.cameras[number], wait_for
         wait_for(lambda: self.publisher.get_subscription_count() > 0, 'a subscriber')
+
+    @property
+    def received(self) -> int:
+        return self._camera.channel.mailbox.counts.received
 
     def send(self, seconds: float, **changes) -> None:
         """One 56x28 image taken `seconds` after T0 (None: stamp 0)."""
@@ -38,9 +51,9 @@ class Camera:
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
         for name, value in changes.items():
             setattr(message, name, value)
-        before = self._captioner._mailbox.counts.received
+        before = self.received
         self.publisher.publish(message)
-        self._wait(lambda: self._captioner._mailbox.counts.received > before, 'the frame')
+        self._wait(lambda: self.received > before, 'the frame')
 
     @staticmethod
     def picture():
@@ -72,13 +85,14 @@ class CompressedCamera(Camera):
 class Ears:
     """Hears everything that a captioner says."""
 
-    def __init__(self, graph, namespace=''):
+    def __init__(self, graph, namespace='', camera=''):
         self.captions, self.texts, self.statuses = [], [], []
-        self.node = graph.add(rclpy.create_node('ears', namespace=namespace))
+        self.node = graph.add(rclpy.create_node(f'ears{camera}', namespace=namespace))
         hear = self.node.create_subscription
-        hear(Caption, 'captioner/caption', self.captions.append, 50)
-        hear(String, 'captioner/text', lambda message: self.texts.append(message.data), 50)
-        hear(Status, 'captioner/status', self.statuses.append, LATCHED)
+        name = f'captioner/{camera}' if camera else 'captioner'
+        hear(Caption, f'{name}/caption', self.captions.append, 50)
+        hear(String, f'{name}/text', lambda message: self.texts.append(message.data), 50)
+        hear(Status, f'{name}/status', self.statuses.append, LATCHED)
 
     @property
     def done(self):

@@ -17,6 +17,25 @@ Reply = Callable[[int, np.ndarray], str]
 
 
 @dataclass
+class FakeFork:
+    """Answers a question a word at a time; `seen` are the stream seconds it rests on."""
+
+    pause: float
+    seen: tuple[float, float]
+    answer: Callable[[str], str]
+    last: Any = None
+
+    def tokens(self, question: str) -> Iterator[Any]:
+        words = self.answer(question).split()
+        for i, word in enumerate(words):
+            time.sleep(self.pause)
+            yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=' ' * bool(i) + word)
+        self.last = SimpleNamespace(
+            question=question, text=' '.join(words), seen=self.seen, text_tokens=7
+        )
+
+
+@dataclass
 class FakeStream:
     """Says what `reply` returns for a round (number, frames), a word at a time; it may raise.
 
@@ -31,6 +50,11 @@ class FakeStream:
     words: int = 0
     resets: int = 0
     queries: list[str] = field(default_factory=list)
+    pins: tuple[str, ...] = ()
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    adjusted: list[dict[str, Any]] = field(default_factory=list)
+    answer: Callable[[str], str] = 'You asked: {}'.format
+    seconds: float = 0.0
     last: Any = None
     held: int = 0
     capacity: int = 1000
@@ -47,18 +71,31 @@ class FakeStream:
             self.held += 1
             delta = ' ' * bool(0 < i < len(words)) + words[i] if i < len(words) else ''
             yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=delta)
-        self.last = SimpleNamespace(text=' '.join(words), ids=tuple(range(len(words) + 1)))
+        self.last = SimpleNamespace(
+            text=' '.join(words), ids=tuple(range(len(words) + 1)), seconds={'decode': self.pause}
+        )
+        self.seconds = start + self.settings.chunk_seconds
 
-    def fork(self) -> SimpleNamespace:
+    def fork(self) -> FakeFork:
         if not self.settings.ask_tokens:
             raise SettingsError('no room is reserved for questions: open with ask_tokens=256')
-        return SimpleNamespace(tokens=self._answer)
+        return FakeFork(self.pause, (0.0, self.seconds), self.answer)
 
-    def _answer(self, question: str) -> Iterator[Any]:
-        words = ['You', 'asked:', *question.split()]
-        for i, word in enumerate(words):
-            time.sleep(self.pause)
-            yield SimpleNamespace(text=' '.join(words[: i + 1]), delta=' ' * bool(i) + word)
+    def keep(self, answer: Any) -> None:
+        if self.kept:
+            raise SettingsError('an exchange is still in memory')
+        self.kept.append((answer.question, answer.text))
+
+    def pin(self, sentence: str) -> None:
+        if len(sentence) > 100:
+            raise MemoryFull('the sentence is longer than its room: raise query_tokens')
+        self.pins = (*self.pins, sentence)
+
+    def unpin(self) -> None:
+        self.pins = ()
+
+    def adjust(self, **limits: Any) -> None:
+        self.adjusted.append({name: value for name, value in limits.items() if value is not None})
 
     def set_query(self, query: str) -> None:
         if len(query) > 100:
@@ -72,7 +109,7 @@ class FakeStream:
 
 @dataclass
 class FakeEngine:
-    """Opens one FakeStream."""
+    """Opens FakeStreams; `stream` is the newest."""
 
     reply: Reply = lambda number, frames: f'second {number}'
     pause: float = 0

@@ -21,8 +21,9 @@ from robot_support import T0, Ears  # noqa: E402
 from ros_support import FakeEngine  # noqa: E402
 from svlm_core.errors import CheckpointError, MemoryFull  # noqa: E402
 from svlm_ros import captioner  # noqa: E402
-from svlm_ros.captioner import LATCHED, Captioner  # noqa: E402
+from svlm_ros.captioner import Captioner  # noqa: E402
 from svlm_ros.messages import nanoseconds  # noqa: E402
+from svlm_ros.outputs import LATCHED  # noqa: E402
 
 CHECKPOINT = Path(__file__).parents[1] / 'parity' / 'checkpoint'
 
@@ -44,7 +45,7 @@ def test_each_second_of_camera_becomes_a_stamped_caption(start, camera, wait_for
     # At 4 Hz one frame lies between the instants of the first round, two before the next.
     assert [caption.frames_dropped for caption in ears.done] == [1, 2]
     assert ears.texts == ['second 0', 'second 1']
-    assert [start for start, _ in node._stream.seen] == [0, 1]
+    assert [start for start, _ in node.cameras[0].stream.seen] == [0, 1]
 
 
 def test_partial_captions_grow_token_by_token_with_the_stamp_of_the_whole(start, camera, wait_for):
@@ -169,7 +170,8 @@ def test_who_comes_late_still_learns_what_runs(start, camera, graph, wait_for):
     node, _ = start(FakeEngine(trained=False), query='What moves?')
     late = []
     other = graph.add(rclpy.create_node('late'))
-    node._timer.cancel()  # so that only a kept status can reach it
+    for timer in node._timers:
+        timer.cancel()  # so that only a kept status can reach it
     other.create_subscription(Status, 'captioner/status', late.append, LATCHED)
     wait_for(lambda: late, 'the latched status')
     status = late[0]
@@ -194,7 +196,7 @@ def test_an_engine_error_is_told_and_the_node_goes_on(start, camera, wait_for):
     source.seconds(1, 1)
     wait_for(lambda: ears.done, 'a caption')
     assert (ears.done[0].sequence, ears.done[0].text) == (1, 'back again')
-    assert node._stream.resets == 1
+    assert node.cameras[0].stream.resets == 1
 
 
 def test_an_engine_beyond_repair_ends_the_node_with_status_one(start, camera, wait_for):
@@ -202,10 +204,10 @@ def test_an_engine_beyond_repair_ends_the_node_with_status_one(start, camera, wa
         raise RuntimeError('device lost')
 
     node, ears = start(FakeEngine(fails))
-    node._stream.reset = lambda: fails(0, None)
+    node.cameras[0].stream.reset = lambda: fails(0, None)
     source = camera(node)
     source.seconds(0, 1)
-    wait_for(lambda: node._activity.last_error, 'the first error')
+    wait_for(lambda: node.cameras[0].activity.last_error, 'the first error')
     source.seconds(1, 1)
     wait_for(node.finished.done, 'the end')
     assert node.finished.result() == 1
@@ -217,13 +219,13 @@ def test_the_node_answers_while_the_model_thinks(start, camera, graph, wait_for)
 
     node, _ = start(FakeEngine(lambda number, frames: 'word ' * 500, pause=0.02))
     camera(node).seconds(0, 1)
-    wait_for(lambda: node._stream.words > 0, 'the model to begin')
+    wait_for(lambda: node.cameras[0].stream.words > 0, 'the model to begin')
     client = AsyncParameterClient(graph.add(rclpy.create_node('client')), 'captioner')
     assert client.wait_for_services(10)
     answer = client.get_parameters(['fps'])
     wait_for(answer.done, 'the answer')
     assert answer.result().values[0].double_value == 2
-    assert node._stream.words < 501  # it was still thinking
+    assert node.cameras[0].stream.words < 501  # it was still thinking
 
 
 def test_deactivate_keeps_the_model_and_activate_goes_on(start, camera, wait_for):
@@ -231,14 +233,14 @@ def test_deactivate_keeps_the_model_and_activate_goes_on(start, camera, wait_for
     source = camera(node)
     source.seconds(0, 1)
     wait_for(lambda: ears.done, 'a caption')
-    stream = node._stream
+    stream = node.cameras[0].stream
     node.trigger_deactivate()
     wait_for(lambda: source.publisher.get_subscription_count() == 0, 'the subscription to end')
     node.trigger_activate()
     wait_for(lambda: source.publisher.get_subscription_count() == 1, 'the subscription')
     source.seconds(9, 1)
     wait_for(lambda: len(ears.done) == 2, 'a caption')
-    assert node._stream is stream
+    assert node.cameras[0].stream is stream
 
 
 def test_relative_names_follow_the_namespace(start, camera, wait_for):
@@ -249,8 +251,8 @@ def test_relative_names_follow_the_namespace(start, camera, wait_for):
 
 
 def test_a_model_that_cannot_be_loaded_is_the_users_error(graph):
-    def load(settings):
-        raise CheckpointError(f'{settings.model}: no such folder')
+    def load(node):
+        raise CheckpointError(f'{node.settings.model}: no such folder')
 
     node = graph.add(Captioner(load, parameter_overrides=[Parameter('model', value='/nowhere')]))
     with pytest.raises(CheckpointError, match='/nowhere: no such folder'):

@@ -14,7 +14,6 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from svlm_core.errors import SettingsError
 from svlm_core.records import Record
 from svlm_ros import demo as module
 from svlm_ros.children import Children
-from svlm_ros.demo import Demo, Recorder, facts, line_of, notice, to_record
+from svlm_ros.demo import Demo, Recorder, facts, notice, to_record
 from svlm_ros.messages import time as stamp
 
 PATIENCE = 120  # seconds; machines that test are often busy
@@ -190,15 +189,6 @@ def test_a_record_has_the_fields_of_the_message() -> None:
     for name in ('CAPTION', 'ANSWER', 'ALERT', 'SILENCE'):
         caption.kind = getattr(Caption, name)
         assert to_record(caption).kind == name.lower()
-
-
-def test_a_line_says_what_became_of_the_frames() -> None:
-    record = to_record(Caption(sequence=3, text='it moves', latency=0.25, frames_used=2))
-    assert line_of(record).plain == '00:03-00:04  it moves  [0.25 s; 2 frames]'
-    busy = replace(record, text='', frames_repeated=1, frames_dropped=8, late=True)
-    assert line_of(busy).plain == (
-        '00:03-00:04  (silence)  [0.25 s; 2 frames, 1 repeated, 8 not shown]  LATE'
-    )
 
 
 @pytest.mark.parametrize('told_after', [0, 1, 2])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import pytest
 
@@ -13,8 +14,8 @@ pytest.importorskip('svlm.msg', reason='needs the messages of this package, buil
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from svlm.msg import Status  # noqa: E402
 
-from svlm_ros.diagnostics import report  # noqa: E402
-from svlm_ros.messages import time  # noqa: E402
+from svlm_ros import diagnostics  # noqa: E402
+from svlm_ros.messages import Activity, time  # noqa: E402
 from svlm_ros.parameters import NodeSettings  # noqa: E402
 
 SETTINGS = NodeSettings()
@@ -27,8 +28,7 @@ def status(seconds=0.0, state=Status.RUNNING, frame_age=0.1, **fields):
 
 
 def entry(now, before=None, latencies=(0.5,), settings=SETTINGS):
-    [found] = report(now, before, latencies, settings).status
-    return found
+    return diagnostics.entry(now, before, Activity('', latencies=deque(latencies)), settings)
 
 
 def figures(found):
@@ -84,6 +84,22 @@ def test_the_worst_finding_gives_the_level_and_all_bad_ones_the_message():
     found = entry(status(frame_age=3.0), None, [12.0])
     assert found.level == DiagnosticStatus.ERROR
     assert found.message == 'no frame for 3.0 s; captions take 12.0 s (p99)'
+
+
+def test_a_model_that_cannot_keep_up_is_told_with_what_is_left_out():
+    before = status(0, rounds_skipped=3)
+    now = status(1, rounds_skipped=5, shedding='replies cut to 10 tokens')
+    found = entry(now, before)
+    assert found.level == DiagnosticStatus.WARN
+    assert found.message == '2 rounds were skipped; replies cut to 10 tokens'
+    assert figures(found)['rounds skipped'] == '5'
+
+
+def test_each_stage_of_a_round_has_its_times():
+    activity = Activity('', stages=deque({'vision': i / 100, 'decode': 0.5} for i in range(101)))
+    told = figures(diagnostics.entry(status(), None, activity, SETTINGS))
+    assert (told['vision p50 (s)'], told['vision p99 (s)']) == ('0.5000', '0.9900')
+    assert told['decode p99 (s)'] == '0.5000'
 
 
 def test_thresholds_are_the_users():

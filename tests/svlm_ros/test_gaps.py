@@ -10,7 +10,7 @@ from svlm_ros.gaps import Gaps
 
 
 def missing(stamps, longest=5 * SECOND):
-    gaps = Gaps(longest)
+    gaps = Gaps(lambda: longest)
     return [gaps.missing(stamp) for stamp in stamps]
 
 

@@ -65,7 +65,7 @@ def test_a_compressed_camera_is_captioned(start, graph, wait_for, extension):
     wait_for(lambda: ears.done, 'a caption')
     assert ears.done[0].camera == '/image/compressed'
     assert ears.done[0].header.frame_id == 'front_optical'
-    [(_, frames)] = node._stream.seen
+    [(_, frames)] = node.cameras[0].stream.seen
     assert frames.shape == (2, 28, 56, 3)
     assert np.abs(frames.astype(int) - PIXELS).max() <= 3
     assert ears.statuses[-1].image_backend.startswith('PyAV')
@@ -89,7 +89,7 @@ def test_the_compressed_topic_follows_the_remapping_of_image(graph, wait_for):
         parameter_overrides=[Parameter('transport', value='compressed')], cli_args=remap
     )
     graph.add(node)
-    assert node._topic == '/cam/image_raw/compressed'
+    assert node.cameras[0].topic == '/cam/image_raw/compressed'
 
 
 def test_another_transport_is_refused_with_the_choices(graph):
@@ -102,7 +102,9 @@ def test_frames_lost_before_the_node_are_counted_apart(start, camera, wait_for):
     source = camera(node)
     source.seconds(0, 2, rate=10)
     source.seconds(3, 1, rate=10)  # a second is missing
-    node._input._on_lost(SimpleNamespace(total_count_change=3))  # what the middleware would say
+    node.cameras[0]._input._on_lost(
+        SimpleNamespace(total_count_change=3)
+    )  # what the middleware would say
     wait_for(lambda: ears.statuses[-1].frames_lost == 3, 'the status')
     assert ears.statuses[-1].frames_missing == 10
     assert ears.statuses[-1].frames_received == 30

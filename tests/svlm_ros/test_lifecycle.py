@@ -50,7 +50,7 @@ class Manager:
 def managed(graph, wait_for):
     """A captioner that waits for its manager; returns it, the manager, and who hears it."""
 
-    def make(load=lambda settings: FakeEngine(), **values):
+    def make(load=lambda node: FakeEngine(), **values):
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         overrides.append(Parameter('autostart', value=False))
         node = Captioner(load, parameter_overrides=overrides)
@@ -76,7 +76,7 @@ def test_a_manager_leads_it_from_nothing_to_captions_and_back(managed, camera, w
     camera(node).seconds(0, 1)
     wait_for(lambda: ears.done, 'a caption')
     assert manager.change(Transition.TRANSITION_DEACTIVATE)
-    assert node._stream.held == 0
+    assert node.cameras[0].stream.held == 0
     assert manager.change(Transition.TRANSITION_CLEANUP)
     wait_for(lambda: ears.statuses[-1].tokens_capacity == 0, 'the freed memory')
     assert manager.state == 'unconfigured'
@@ -87,7 +87,7 @@ def test_a_manager_leads_it_from_nothing_to_captions_and_back(managed, camera, w
 def test_cleanup_lets_go_of_weights_and_memory_and_configure_brings_them_back(managed):
     node, manager, _ = managed()
     assert manager.change(Transition.TRANSITION_CONFIGURE)
-    engine, stream = weakref.ref(node._engine), weakref.ref(node._stream)
+    engine, stream = weakref.ref(node.engine), weakref.ref(node.cameras[0].stream)
     assert manager.change(Transition.TRANSITION_ACTIVATE)
     assert manager.change(Transition.TRANSITION_DEACTIVATE)
     assert engine() is not None
@@ -95,13 +95,13 @@ def test_cleanup_lets_go_of_weights_and_memory_and_configure_brings_them_back(ma
     gc.collect()
     assert (engine(), stream()) == (None, None)
     assert manager.change(Transition.TRANSITION_CONFIGURE)
-    assert node._stream is not None
+    assert node.cameras[0].stream is not None
 
 
 def test_a_model_that_cannot_be_loaded_fails_configure_and_may_be_tried_again(managed, wait_for):
     found = []
 
-    def load(settings):
+    def load(node):
         if not found:
             raise CheckpointError('model: no such folder')
         return FakeEngine()
@@ -116,7 +116,7 @@ def test_a_model_that_cannot_be_loaded_fails_configure_and_may_be_tried_again(ma
 
 
 def test_a_broken_engine_is_an_error_that_frees_everything(managed, wait_for):
-    def load(settings):
+    def load(node):
         raise RuntimeError('driver too old')
 
     _, manager, ears = managed(load)
@@ -135,12 +135,21 @@ def test_bad_qos_overrides_fail_activate_and_leave_it_inactive(managed):
 
 def test_shutdown_ends_a_node_in_the_middle_of_a_reply(managed, camera, wait_for):
     node, manager, _ = managed(
-        lambda settings: FakeEngine(lambda number, frames: 'word ' * 500, pause=0.02)
+        lambda node: FakeEngine(lambda number, frames: 'word ' * 500, pause=0.02)
     )
     assert manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.change(Transition.TRANSITION_ACTIVATE)
     camera(node).seconds(0, 1)
-    wait_for(lambda: node._stream.words, 'the reply to begin')
+    wait_for(lambda: node.cameras[0].stream.words, 'the reply to begin')
     assert manager.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert manager.state == 'finalized'
-    assert node._engine is None
+    assert node.engine is None
+
+
+def test_a_node_that_cannot_start_raises_what_went_wrong_whatever_it_is(graph):
+    def broken(node):
+        raise ImportError('no module named flash')
+
+    node = graph.add(Captioner(broken))
+    with pytest.raises(ImportError, match='no module named flash'):
+        node.start()

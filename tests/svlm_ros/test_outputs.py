@@ -10,7 +10,7 @@ rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('svlm.msg', reason='needs the messages of this package, built')
 pytest.importorskip('cv2', reason='needs OpenCV')
 
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from svlm.msg import Caption  # noqa: E402
 
 from ros_support import FakeEngine  # noqa: E402
@@ -43,7 +43,7 @@ def test_without_publish_silence_only_words_are_sent_and_silent_rounds_still_cou
     source = camera(node)
     for second in range(2):
         source.seconds(second, 1)
-        wait_for(lambda wanted=second + 1: node._activity.rounds == wanted, 'the round')
+        wait_for(lambda wanted=second + 1: node.cameras[0].activity.rounds == wanted, 'the round')
     wait_for(lambda: ears.statuses[-1].rounds == 2, 'the status')
     assert [caption.text for caption in ears.captions] == ['a red box']
 
@@ -62,13 +62,32 @@ def test_the_picture_is_drawn_while_somebody_looks_with_the_header_of_its_frame(
     assert drawn == []
     looker = graph.add(rclpy.create_node('looker'))
     looker.create_subscription(Image, 'captioner/debug_image', seen.append, 1)
-    wait_for(lambda: node._outputs._pictures.get_subscription_count(), 'the looker')
+    wait_for(lambda: node.cameras[0]._outputs._pictures.get_subscription_count(), 'the looker')
     source.seconds(1, 1)
     wait_for(lambda: seen, 'the picture')
     assert drawn == ['second 1']
     assert seen[0].header == ears.done[-1].header
     assert (seen[0].width, seen[0].height, seen[0].encoding) == (56, 28, 'rgb8')
     assert len(seen[0].data) == 56 * 28 * 3
+
+
+def test_the_picture_comes_as_a_jpeg_too_for_who_asks_for_that_alone(
+    start, camera, graph, wait_for
+):
+    import cv2
+
+    node, _ = start()
+    seen = []
+    looker = graph.add(rclpy.create_node('looker'))
+    looker.create_subscription(CompressedImage, 'captioner/debug_image/compressed', seen.append, 1)
+    wait_for(lambda: node.cameras[0]._outputs._files.get_subscription_count(), 'the looker')
+    camera(node).seconds(0, 1)
+    wait_for(lambda: seen, 'the picture')
+    assert 'jpeg compressed bgr8' in seen[0].format
+    assert seen[0].header.frame_id == 'front_optical'
+    picture = cv2.imdecode(np.frombuffer(seen[0].data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (28, 56, 3)
+    assert abs(int(picture[0, 0, 0]) - 0x50) < 5
 
 
 @pytest.mark.parametrize('size', [(240, 320), (1080, 1920), (28, 56), (1000, 30)])

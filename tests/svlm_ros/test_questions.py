@@ -15,7 +15,7 @@ from rclpy.action import ActionClient  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from svlm.action import Ask  # noqa: E402
 
-from robot_support import Ears  # noqa: E402
+from robot_support import T0, Ears  # noqa: E402
 from ros_support import FakeEngine  # noqa: E402
 from svlm_ros.captioner import Captioner  # noqa: E402
 
@@ -25,10 +25,11 @@ CHECKPOINT = Path(__file__).parents[1] / 'parity' / 'checkpoint'
 class Asked:
     """One question on its way: the goal, the feedback that came, the result to be."""
 
-    def __init__(self, client, question, wait_for):
+    def __init__(self, client, question, wait_for, **fields):
         self.feedback, self._wait = [], wait_for
         sent = client.send_goal_async(
-            Ask.Goal(question=question), lambda message: self.feedback.append(message.feedback)
+            Ask.Goal(question=question, **fields),
+            lambda message: self.feedback.append(message.feedback),
         )
         wait_for(sent.done, 'the goal to be accepted')
         self.goal = sent.result()
@@ -45,9 +46,9 @@ class Asked:
 def ask(graph, wait_for):
     client = ActionClient(graph.add(rclpy.create_node('asker')), Ask, 'captioner/ask')
 
-    def send(question):
+    def send(question, **fields):
         assert client.wait_for_server(10)
-        return Asked(client, question, wait_for)
+        return Asked(client, question, wait_for, **fields)
 
     yield send
     client.destroy()
@@ -61,6 +62,31 @@ def test_an_answer_grows_token_by_token_and_ends_whole(start, ask, wait_for):
     assert (result.answer, result.tokens, result.message) == ('You asked: how many?', 4, '')
     wait_for(lambda: len(asked.feedback) == 4, 'the feedback')
     assert ''.join(message.delta for message in asked.feedback) == result.answer
+
+
+def test_an_answer_names_the_stretch_of_camera_that_it_rests_on(start, camera, ask, wait_for):
+    node, ears = start()
+    source = camera(node)
+    for second in range(2):
+        source.seconds(second, 1)
+        wait_for(lambda n=second: ears.done and ears.done[-1].sequence == n, 'a caption')
+    _, result = ask('how many?').result()
+    assert (result.seen_from.sec, result.seen_to.sec) == (T0, T0 + 2)
+    assert result.text_tokens == 7
+    assert not result.kept
+
+
+def test_an_exchange_is_kept_in_memory_where_that_is_asked_for(start, camera, ask, wait_for):
+    node, ears = start()
+    camera(node).seconds(0, 1)
+    wait_for(lambda: ears.done, 'a caption')
+    status, result = ask('how many?', into_memory=True).result()
+    assert (status, result.kept) == (GoalStatus.STATUS_SUCCEEDED, True)
+    assert node.cameras[0].stream.kept == [('how many?', 'You asked: how many?')]
+    status, result = ask('and now?', into_memory=True).result()
+    assert (status, result.kept) == (GoalStatus.STATUS_SUCCEEDED, False)  # answered all the same
+    assert result.answer == 'You asked: and now?'
+    assert result.message == 'not kept: an exchange is still in memory'
 
 
 def test_a_round_that_becomes_ready_is_captioned_in_the_middle_of_an_answer(
@@ -95,7 +121,7 @@ def test_a_cancelled_question_ends_at_its_next_token_and_another_may_be_asked(
 
 
 def test_without_room_for_questions_the_reason_is_told(start, ask):
-    start()
+    start(**{'ask.enabled': False})
     status, result = ask('how many?').result()
     assert status == GoalStatus.STATUS_ABORTED
     assert 'ask_tokens' in result.message

@@ -55,11 +55,11 @@ def test_a_bag_that_begins_again_is_a_new_stream(start, camera, set_clock, wait_
             source.seconds(second, 1)
             wait_for(lambda wanted=2 * lap + second: len(ears.done) > wanted, 'a caption')
     assert [caption.sequence for caption in ears.done] == [0, 1, 0, 1]
-    assert [start for start, _ in node._stream.seen] == [0, 1, 0, 1]
-    assert node._stream.resets == 1
+    assert [start for start, _ in node.cameras[0].stream.seen] == [0, 1, 0, 1]
+    assert node.cameras[0].stream.resets == 1
     wait_for(lambda: ears.statuses[-1].resets == 1, 'the status')
     assert 'time went back' in ears.statuses[-1].last_error
-    assert node._mailbox.counts.stale == 0
+    assert node.cameras[0].channel.mailbox.counts.stale == 0
 
 
 def test_time_that_goes_back_less_than_a_second_is_disorder(start, camera, wait_for):
@@ -70,4 +70,4 @@ def test_time_that_goes_back_less_than_a_second_is_disorder(start, camera, wait_
     wait_for(lambda: 'is not after the one before' in ears.statuses[-1].last_error, 'the status')
     source.seconds(1, 1)
     wait_for(lambda: len(ears.done) == 2, 'a caption')
-    assert node._stream.resets == 0
+    assert node.cameras[0].stream.resets == 0

@@ -13,7 +13,7 @@ pytest.importorskip('svlm.msg', reason='needs the messages of this package, buil
 from rich.console import Console  # noqa: E402
 from svlm.msg import Caption, Status  # noqa: E402
 
-from svlm_ros.captioner import LATCHED  # noqa: E402
+from svlm_ros.outputs import LATCHED  # noqa: E402
 from svlm_ros.viewer import CaptionViewer, caption_line, clock  # noqa: E402
 
 LONG = 'a red circle ' * 12
@@ -26,13 +26,18 @@ def caption(**changes) -> Caption:
 
 def test_a_line_tells_span_text_latency_and_frames():
     assert caption_line(caption()).plain == (
-        '00:03-00:04  it moves  [0.25 s; 2 frames, 8 dropped]'
+        '00:03-00:04  it moves  [0.25 s; 2 frames, 8 not shown]'
     )
+
+
+def test_a_camera_that_shows_no_more_than_is_used_needs_no_words():
+    line = caption_line(caption(frames_dropped=0)).plain
+    assert line == '00:03-00:04  it moves  [0.25 s; 2 frames]'
 
 
 def test_silence_repeats_and_lateness_are_told():
     line = caption_line(caption(text='', frames_repeated=1, late=True, sequence=3725)).plain
-    assert line == '1:02:05-1:02:06  (silence)  [0.25 s; 2 frames, 1 repeated, 8 dropped]  LATE'
+    assert line == '1:02:05-1:02:06  (silence)  [0.25 s; 2 frames, 1 repeated, 8 not shown]  LATE'
 
 
 @pytest.mark.parametrize(('seconds', 'text'), [(0, '00:00'), (61, '01:01'), (36000, '10:00:00')])
@@ -60,6 +65,6 @@ def test_finished_captions_are_printed_as_plain_lines_where_there_is_no_terminal
     captions.publish(caption(text=LONG.strip()))
     wait_for(lambda: 'circle' in sheet.getvalue(), 'the caption')
     lines = sheet.getvalue().splitlines()
-    assert lines[-1] == f'00:03-00:04  {LONG.strip()}  [0.25 s; 2 frames, 8 dropped]'
+    assert lines[-1] == f'00:03-00:04  {LONG.strip()}  [0.25 s; 2 frames, 8 not shown]'
     warning = ['UNTRAINED: tiny has random weights, its captions mean nothing']
     assert lines[:-1] == ([] if trained else warning)

@@ -7,7 +7,7 @@ from svlm_ros.watch import Watch
 
 
 def test_a_camera_that_never_comes_is_told_once():
-    watch = Watch(timeout=5, now=100)
+    watch = Watch(timeout=lambda: 5, now=100)
     assert watch.overdue(105) is None
     assert watch.overdue(106) == 6
     assert watch.overdue(107) is None
@@ -15,7 +15,7 @@ def test_a_camera_that_never_comes_is_told_once():
 
 
 def test_a_camera_that_stops_and_comes_back_is_told_each_time():
-    watch = Watch(timeout=5, now=0)
+    watch = Watch(timeout=lambda: 5, now=0)
     assert watch.arrived(1) is None
     assert watch.alive(6)
     assert not watch.alive(6.5)
@@ -26,6 +26,6 @@ def test_a_camera_that_stops_and_comes_back_is_told_each_time():
 
 
 def test_a_short_gap_is_nobodys_business():
-    watch = Watch(timeout=5, now=0)
+    watch = Watch(timeout=lambda: 5, now=0)
     assert [watch.arrived(t) for t in (1, 5, 9)] == [None, None, None]
     assert watch.overdue(13) is None

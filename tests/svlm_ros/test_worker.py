@@ -11,8 +11,11 @@ import pytest
 
 from ros_support import FakeStream
 from svlm_core.config import StreamSettings
+from svlm_core.desk import Desk
 from svlm_core.errors import FrameError, MemoryFull
-from svlm_core.mailbox import SECOND, Mailbox
+from svlm_core.mailbox import SECOND
+from svlm_ros.channel import Channel
+from svlm_ros.orders import Orders
 from svlm_ros.worker import Worker
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)
@@ -22,11 +25,14 @@ class Rig:
     """A worker with its mailbox, a fake stream, and a listener that queues what it is told."""
 
     def __init__(self, reply, *, partial=False):
-        self.box = Mailbox(2, 2)
+        desk = Desk()
+        self.box = desk.open(2, 2)
         self.stream = FakeStream(StreamSettings(), reply)
         self.told = Queue()
         self.forgotten = 0
-        self.worker = Worker(self.stream, self.box, self.convert, self, partial=partial)
+        channel = Channel(self.stream, self.box, self.convert, self, partial=lambda: partial)
+        self.worker = Worker(desk, [channel])
+        self.orders = Orders(self.worker, channel)
         self.worker.start()
 
     def convert(self, message):
@@ -112,7 +118,7 @@ def test_a_round_is_late_when_a_newer_one_is_complete_before_it_ends(rig):
 def test_a_round_is_late_when_it_takes_longer_than_its_second(rig, monkeypatch):
     clock = iter([10.0, 11.5])
     made = rig(words)
-    monkeypatch.setattr('svlm_ros.worker.time.monotonic', lambda: next(clock))
+    monkeypatch.setattr('svlm_ros.channel.time.monotonic', lambda: next(clock))
     made.second(0)
     late = made.next().late
     monkeypatch.undo()
@@ -234,7 +240,7 @@ def test_an_order_is_carried_out_between_rounds_and_gives_its_result(rig):
     made = rig(slow)
     made.second(0)
     assert slow.entered.wait(10)
-    order = made.worker.set_query('What moves?')
+    order = made.orders.set_query('What moves?')
     assert not order.done()
     slow.go_on.set()
     assert order.result(10) is None
@@ -245,7 +251,7 @@ def test_an_order_is_carried_out_between_rounds_and_gives_its_result(rig):
 def test_an_order_that_fails_tells_who_gave_it_and_the_thread_goes_on(rig):
     made = rig(words)
     with pytest.raises(MemoryFull, match='raise query_tokens'):
-        made.worker.set_query('very ' * 100).result(10)
+        made.orders.set_query('very ' * 100).result(10)
     made.second(0)
     assert made.next().text == 'this is 0'
 
@@ -257,7 +263,7 @@ def test_a_reset_cuts_a_reply_at_its_next_token_and_begins_a_new_stream(rig, bus
     if busy:
         made.second(5)
         assert slow.entered.wait(10)
-    order = made.worker.reset()
+    order = made.orders.reset()
     slow.go_on.set()
     assert order.result(10) is busy
     if busy:
@@ -281,12 +287,12 @@ def test_time_that_jumps_back_resets_the_stream_before_its_first_round(rig):
 
 def test_a_paused_worker_still_takes_orders_and_goes_on_with_the_newest_second(rig):
     made = rig(words)
-    made.worker.pause(True).result(10)
+    made.orders.pause(True).result(10)
     for second in range(3):
         made.second(second)
-    made.worker.set_query('Still there?').result(10)
+    made.orders.set_query('Still there?').result(10)
     assert made.told.empty()
-    made.worker.pause(False).result(10)
+    made.orders.pause(False).result(10)
     assert made.next().round.index == 2
 
 
@@ -295,9 +301,9 @@ def test_orders_that_come_too_late_are_cancelled(rig):
     made = rig(slow)
     made.second(0)
     assert slow.entered.wait(10)
-    order = made.worker.pause(True)
+    order = made.orders.pause(True)
     made.worker.stop(patience=0)
     assert order.cancelled()
     slow.go_on.set()
     assert made.worker.stop()
-    assert made.worker.reset().cancelled()  # and so are those that come even later
+    assert made.orders.reset().cancelled()  # and so are those that come even later
