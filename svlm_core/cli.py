@@ -7,20 +7,27 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
-from importlib.metadata import version
 from operator import or_
 from typing import Annotated, Any
 
-import tyro
-from tyro.conf import subcommand
-
-from svlm_core.commands.caption import Caption
-from svlm_core.commands.console import stdout_checked
-from svlm_core.commands.doctor import Doctor
-from svlm_core.commands.parity import Parity
-from svlm_core.commands.record_demo_bag import RecordDemoBag
-from svlm_core.commands.replay import Replay
 from svlm_core.errors import SvlmError
+
+INTERRUPTED = 128 + signal.SIGINT  # exit status
+
+try:
+    from importlib.metadata import version
+
+    import tyro
+    from tyro.conf import subcommand
+
+    from svlm_core.commands.caption import Caption
+    from svlm_core.commands.console import stdout_checked
+    from svlm_core.commands.doctor import Doctor
+    from svlm_core.commands.parity import Parity
+    from svlm_core.commands.record_demo_bag import RecordDemoBag
+    from svlm_core.commands.replay import Replay
+except KeyboardInterrupt:  # imports take a moment, in which Ctrl-C is to end as quietly as later
+    sys.exit(INTERRUPTED)
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     'caption': Caption,
@@ -54,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f'svlm: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return INTERRUPTED
 
 
 def _command(words: list[str]) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`svlm caption`: a video file or a folder of images in, captions out, second by second."""
+"""`svlm caption`: a video, a folder of images or a camera in, captions out, second by second."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import takewhile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from svlm_core.commands.camera_flags import CameraFlags
 from svlm_core.commands.console import caption_line, progress, screen, signals, tell
 from svlm_core.commands.engine_flags import (
     EngineFlags,
@@ -24,11 +24,13 @@ from svlm_core.commands.engine_flags import (
     open_stream,
     warning,
 )
-from svlm_core.errors import OutputError, SettingsError, SourceError
-from svlm_core.records import Record, file_record
+from svlm_core.commands.sessions import FileSession, LiveSession, Session
+from svlm_core.config import StreamSettings
+from svlm_core.errors import OutputError, SettingsError
+from svlm_core.records import Record
 from svlm_core.timeline import clock
-from svlm_core.video.sampling import sample
-from svlm_core.video.sources import Source, images, open_source
+from svlm_core.video.cameras import kind_of_camera, masked
+from svlm_core.video.sources import images, open_source
 from svlm_core.video.writers import JsonlWriter, SrtWriter, VttWriter, Writer
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
@@ -37,7 +39,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 
 @dataclass(frozen=True)
 class Caption:
-    """Caption a video file or a folder of images, second by second.
+    """Caption a video file, a folder of images or a live camera, second by second.
 
     Captions are printed as they come. The files are written line by line and are whole at any
     moment; a file that exists is replaced. Ctrl-C ends after the second in work and leaves all
@@ -47,16 +49,26 @@ class Caption:
       svlm caption patrol.mp4 --query 'Report people.'
       svlm caption patrol.mp4 --start 60 --duration 30
       svlm caption frames/ --image-fps 10 --device cuda
+      svlm caption rtsp://user:password@camera/stream --jsonl out.jsonl
+      svlm caption /dev/video0 --camera-size 1280x720 --camera-format mjpeg
 
     A damaged image or piece of a video is left out, and counted in an error at the end. The
     last seconds that fill no whole round are left out too, and named in the summary.
+
+    A camera is captioned until Ctrl-C or for --duration. Its newest second is, whatever was
+    missed meanwhile; a connection that is lost is made again, and the memory goes on. Stamps and
+    windows of its JSON records are wall clock, subtitles count from its first frame.
 
     Exit status: 0 when all was captioned, 1 after an error (told in one line, captions so far
     are kept), 130 after Ctrl-C, 143 after SIGTERM.
     """
 
     source: Annotated[
-        Positional[str], arg(help='video file, or folder of images', metavar='SOURCE')
+        Positional[str],
+        arg(
+            help='video file, folder of images, rtsp://... or http://... (MJPEG), /dev/video0',
+            metavar='SOURCE',
+        ),
     ]
     vtt: Annotated[Path | None, arg(help='write WebVTT subtitles', metavar='FILE')] = None
     srt: Annotated[Path | None, arg(help='write SubRip subtitles', metavar='FILE')] = None
@@ -72,6 +84,7 @@ class Caption:
         float | None,
         arg(help='images shown per second, of a folder; None: as --fps', metavar='RATE'),
     ] = None
+    camera: Annotated[CameraFlags, arg(name='')] = field(default_factory=CameraFlags)
     engine: Annotated[EngineFlags, arg(name='')] = field(default_factory=EngineFlags)
 
     def run(self) -> int:
@@ -81,27 +94,33 @@ class Caption:
         self._check_outputs()
         try:
             with ExitStack() as stack:
-                rate = self.image_fps or settings.fps
-                source = stack.enter_context(
-                    open_source(self.source, start=self.start, image_fps=rate)
-                )
+                session = self._session(stack, settings)
                 flags = self.engine
                 engine = load_engine(flags.model, flags.device, flags.dtype)
-                stream = open_stream(engine, settings, self._length(source))
+                stream = open_stream(engine, settings, session.length)
                 notice = warning(engine.info)
                 tell('\n'.join(filter(None, (introduction(engine.info), notice))))
                 # Last, because it empties files of the same name.
-                writers = self._open_writers(stack, settings.chunk_seconds, notice)
-                return self._watch(source, stream, writers)
+                outputs = self._open_outputs(stack, settings.chunk_seconds, notice)
+                return self._watch(session, stream, outputs)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
 
     def _check_input(self) -> None:
+        self.camera.check(self.source)
         for flag, value in (('--duration', self.duration), ('--image-fps', self.image_fps)):
             if value is not None and not 0 < value < math.inf:
                 raise SettingsError(f'{flag} {value:g} is out of range: it must be above 0')
-        if self.image_fps is not None and Path(self.source).is_file():
-            raise SettingsError(f'--image-fps is for folders of images: {self.source} is a file')
+        if not 0 <= self.start < math.inf:
+            raise SettingsError(f'--start {self.start:g} is out of range: it must be at least 0')
+        live = kind_of_camera(self.source) is not None
+        if self.start and live:
+            raise SettingsError(f'--start is for files: {masked(self.source)} is a camera')
+        if self.image_fps is not None and (live or Path(self.source).is_file()):
+            what = 'a camera' if live else 'a file'
+            raise SettingsError(
+                f'--image-fps is for folders of images: {masked(self.source)} is {what}'
+            )
 
     def _check_outputs(self) -> None:
         """Refuse, before any is opened, outputs that would destroy the source or each other."""
@@ -119,59 +138,60 @@ class Caption:
                 raise OutputError(f'{flag} {path} {use}: give another name')
             taken[_identity(path)] = 'is named twice'
 
-    def _open_writers(self, stack: ExitStack, seconds: float, note: str) -> list[Writer]:
-        writers: list[Writer] = []
+    def _open_outputs(self, stack: ExitStack, seconds: float, note: str) -> Outputs:
+        subtitles: list[Writer] = []
         if self.vtt is not None:
-            writers.append(stack.enter_context(VttWriter(self.vtt, seconds, note)))
+            subtitles.append(stack.enter_context(VttWriter(self.vtt, seconds, note)))
         if self.srt is not None:
-            writers.append(stack.enter_context(SrtWriter(self.srt, seconds)))
-        if self.jsonl is not None:
-            writers.append(stack.enter_context(JsonlWriter(self.jsonl)))
-        return writers
+            subtitles.append(stack.enter_context(SrtWriter(self.srt, seconds)))
+        rows = [] if self.jsonl is None else [stack.enter_context(JsonlWriter(self.jsonl))]
+        return Outputs(subtitles, rows)
 
-    def _watch(self, source: Source, stream: Stream, writers: list[Writer]) -> int:
+    def _session(self, stack: ExitStack, settings: StreamSettings) -> Session:
+        """Open the source."""
+        if kind_of_camera(self.source):
+            live = stack.enter_context(self.camera.source(self.source, settings))
+            return LiveSession(live, self.duration)
+        rate = self.image_fps or settings.fps
+        source = open_source(self.source, start=self.start, image_fps=rate)
+        return FileSession(self.source, stack.enter_context(source), self.start, self.duration)
+
+    def _watch(self, session: Session, stream: Stream, outputs: Outputs) -> int:
         """Caption round by round until the end or a signal; the exit status."""
-        began, rounds, spoken, rest = time.monotonic(), 0, 0, 0.0
+        began, rounds, spoken = time.monotonic(), 0, 0
         seconds = stream.settings.chunk_seconds
         terminal = screen()
         with signals() as caught:
             try:
-                with progress(terminal, self._length(source)) as show:
-                    for record in self._records(source, stream, caught):
-                        for writer in writers:
-                            writer.write(record)
-                        end = record.window_start + seconds
+                with progress(terminal, session.length) as show:
+                    for start, record in session.records(stream, lambda: bool(caught)):
+                        outputs.write(record, start)
+                        end = start + seconds
                         rounds, spoken = rounds + 1, spoken + bool(record.text)
                         if record.text:
-                            terminal.print(caption_line(record.window_start, end, record.text))
+                            terminal.print(caption_line(start, end, record.text))
                         show(end - self.start, f'{clock(end)}  {stream.held} tokens held')
-                if not caught:
-                    rest = max(0.0, (self._length(source) or 0.0) - rounds * seconds)
             finally:
-                tell(_summary(stream, rounds, spoken, time.monotonic() - began, rest))
+                taken, remark = time.monotonic() - began, session.remark(rounds * seconds)
+                tell(_summary(stream, rounds, spoken, taken) + remark)
         if not caught:
-            source.verify()  # with --duration, the frames end before the source tells by itself
-        if not rounds and not caught:
-            raise SourceError(
-                f'{self.source}: nothing to caption: from {self.start:g} s on, there is less than '
-                f'one round of {seconds:g} s'
-            )
+            session.verify(rounds * seconds)
         return 128 + caught[0] if caught else 0
 
-    def _records(self, source: Source, stream: Stream, caught: list[int]) -> Iterator[Record]:
-        """The record of each round; ends early once a signal is caught."""
-        frames = takewhile(lambda _: not caught, source)
-        rounds = sample(frames, stream.settings, self.start, self.duration)
-        for sequence, round in enumerate(takewhile(lambda _: not caught, rounds)):
-            caption = stream.step(round.frames, round.start)
-            yield file_record(caption, round, sequence, self.source)
 
-    def _length(self, source: Source) -> float | None:
-        """Seconds that will be captioned, for the progress bar; None if nobody knows."""
-        known = [self.duration] if self.duration is not None else []
-        if source.duration is not None:
-            known.append(max(0.0, source.duration - self.start))
-        return min(known, default=None)
+@dataclass(frozen=True)
+class Outputs:
+    """Where records go: subtitles count from the first frame, rows keep their own clock."""
+
+    subtitles: Sequence[Writer]
+    rows: Sequence[Writer]
+
+    def write(self, record: Record, start: float) -> None:
+        """Write the record of the second that begins at `start` of the stream."""
+        for writer in self.subtitles:
+            writer.write(replace(record, window_start=start))
+        for writer in self.rows:
+            writer.write(record)
 
 
 def _identity(path: Path) -> tuple[int, int] | str:
@@ -183,12 +203,11 @@ def _identity(path: Path) -> tuple[int, int] | str:
     return status.st_dev, status.st_ino
 
 
-def _summary(stream: Stream, rounds: int, spoken: int, taken: float, rest: float) -> str:
-    """One line on what was done; `rest` is the seconds at the end that make no whole round."""
+def _summary(stream: Stream, rounds: int, spoken: int, taken: float) -> str:
+    """One line on what was done."""
     seconds = rounds * stream.settings.chunk_seconds
-    left_out = f'; the last {rest:.1f} s make no whole round, left out' if rest >= 0.05 else ''
     return (
         f'{rounds} rounds, {spoken} with words: {seconds:g} s of stream in {taken:.1f} s '
         f'({seconds / max(taken, 1e-9):.1f} x real time); memory holds {stream.held} of '
-        f'{stream.capacity} tokens ({stream.memory_bytes / 1e6:.1f} MB){left_out}'
+        f'{stream.capacity} tokens ({stream.memory_bytes / 1e6:.1f} MB)'
     )

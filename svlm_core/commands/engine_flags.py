@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -147,8 +148,11 @@ class EngineFlags:
             'max_new_tokens': self.max_new_tokens,
         }
         draw = {'temperature': self.temperature, 'seed': self.seed}
-        sampling = replace(PRESETS[self.preset].sampling, **_given(draw))
-        return preset(self.preset, sampling=sampling, **_given(flags))
+        try:
+            sampling = replace(PRESETS[self.preset].sampling, **_given(draw))
+            return preset(self.preset, sampling=sampling, **_given(flags))
+        except SettingsError as error:
+            raise SettingsError(_as_flags(str(error), (*flags, *draw))) from error
 
 
 def load_engine(model: str | None, device: str, dtype: str) -> StreamingVLM:
@@ -190,6 +194,17 @@ def introduction(info: EngineInfo) -> str:
 def warning(info: EngineInfo) -> str:
     """What must stand over every caption of this engine; empty for a trained model."""
     return untrained(info.model, info.trained)
+
+
+def _as_flags(line: str, settings: Iterable[str]) -> str:
+    """A line about settings with the names that they have on the command line."""
+    for setting in settings:
+        flag = '--' + {'text_sink': 'sink', 'text_window': 'window'}.get(setting, setting)
+        flag = flag.replace('_', '-')
+        line = re.sub(rf'\b{setting}=', f'{flag} ', line)
+        if '_' in setting:  # the others are words of English too
+            line = re.sub(rf'\b{setting}\b', flag, line)
+    return line
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,9 @@ import numpy as np
 from av.format import Flags as FormatFlags
 from av.stream import Disposition
 
-from svlm_core.errors import SettingsError, SourceError
-from svlm_core.video.frame import Frame
+from svlm_core.errors import FrameError, SettingsError, SourceError
+from svlm_core.video.cameras import ADDRESSES, kind_of_camera, masked
+from svlm_core.video.frame import Frame, pixels
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 
@@ -77,10 +78,9 @@ def open_source(path: str | Path, *, start: float = 0.0, image_fps: float = 2.0)
         raise SettingsError(f'image_fps={image_fps:g} is out of range: it must be above 0')
     if not str(path):
         raise SourceError('the name of the source is empty: give a video or a folder of images')
-    if re.match(r'[a-z][a-z0-9+.-]*://|/dev/video', str(path), re.IGNORECASE):
+    if re.match(r'[a-z][a-z0-9+.-]*://', str(path), re.I) or kind_of_camera(str(path)):
         raise SourceError(
-            f'{path}: cameras and network streams are not supported yet; '
-            'give a video file or a folder of images'
+            f'{masked(str(path))} is no file or folder; of live cameras, known are {ADDRESSES}'
         )
     path = Path(path)
     try:
@@ -305,12 +305,11 @@ def _seconds(frame: av.VideoFrame, ticks: int | None) -> float | None:
 
 
 def _pixels(frame: av.VideoFrame, name: str) -> np.ndarray:
-    """RGB pixels (H, W, 3) uint8, turned upright as a phone's metadata asks."""
+    """The pixels of a frame, (H, W, 3) uint8."""
     try:
-        pixels = frame.to_ndarray(format='rgb24')
-    except (av.FFmpegError, ValueError) as error:
-        raise SourceError(f'{name}: pixels of format {frame.format.name} are not RGB') from error
-    return np.rot90(pixels, round(frame.rotation / 90) % 4)
+        return pixels(frame)
+    except FrameError as error:
+        raise SourceError(f'{name}: {error}') from error
 
 
 def _read_image(path: Path) -> np.ndarray:

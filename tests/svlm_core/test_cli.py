@@ -54,7 +54,8 @@ def test_every_command_says_what_it_does(name):
     [
         ('caption', 'source --vtt --srt --jsonl --preset --query --previous-text --policy --sink '
                     '--window --vision-window --fps --model --device --dtype --seed --start '
-                    '--duration'),
+                    '--duration --rtsp-transport --camera-size --camera-fps --camera-format '
+                    '--max-frame-age'),
         ('parity', 'case --checkpoint'),
     ],
 )  # fmt: skip
@@ -84,11 +85,11 @@ def test_help_does_not_wait_for_torch(name):
         (('caption', '/nowhere.mp4'), 1, '/nowhere.mp4'),
         (('caption', 'x.mp4', '--preset', 'robo'), 2, 'robo'),
         (('caption', 'x.mp4', '--policy', 'robo'), 2, 'robo'),
-        (('caption', 'x.mp4', '--sink', '-4'), 1, 'text_sink=-4 is out of range'),
-        (('caption', 'x.mp4', '--fps', 'inf'), 1, 'fps=inf is out of range'),
+        (('caption', 'x.mp4', '--sink', '-4'), 1, '--sink -4 is out of range'),
+        (('caption', 'x.mp4', '--fps', 'inf'), 1, '--fps inf is out of range'),
         (('caption', 'x.mp4', '--duration', 'inf'), 1, '--duration inf is out of range'),
-        (('caption', 'x.mp4', '--start', 'nan'), 1, 'start=nan is out of range'),
-        (('caption', 'x.mp4', '--start', 'inf'), 1, 'start=inf is out of range'),
+        (('caption', 'x.mp4', '--start', 'nan'), 1, '--start nan is out of range'),
+        (('caption', 'x.mp4', '--start', 'inf'), 1, '--start inf is out of range'),
         (('caption', ''), 1, 'the name of the source is empty'),
         (('caption', 'x.mp4', '--model', ''), 1, '--model is empty'),
         (('caption', 'x.mp4', '--vtt', ''), 1, '--vtt . is a folder'),
@@ -131,6 +132,21 @@ def test_errors_that_are_meant_for_a_person_become_a_line(monkeypatch, capsys):
 def test_ctrl_c_is_no_error(monkeypatch, capsys):
     assert run_as(monkeypatch, KeyboardInterrupt()) == 130
     assert 'Traceback' not in capsys.readouterr().err
+
+
+def test_ctrl_c_while_it_is_being_imported_is_no_error_either():
+    code = (
+        'import os, signal, sys\n'
+        'class Impatient:\n'
+        '    def find_spec(self, name, path=None, target=None):\n'
+        "        if name == 'svlm_core.commands.caption':\n"
+        '            os.kill(os.getpid(), signal.SIGINT)\n'
+        'sys.meta_path.insert(0, Impatient())\n'
+        'from svlm_core.cli import main\n'
+        "sys.exit(main(['--help']))"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b'', b'')
 
 
 def test_what_nobody_foresaw_is_not_hidden(monkeypatch):

@@ -7,75 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from svlm_core import cli
-from svlm_core.caption import Caption
 from svlm_core.commands import caption as command
-from svlm_core.config import StreamSettings
 from svlm_core.errors import CheckpointError
-from svlm_core.prompt import ChatTokenizer
 from svlm_core.records import Record
 
 CHECKPOINT = Path(__file__).parents[2] / 'parity' / 'checkpoint'
-
-
-@dataclass
-class FakeStream:
-    """Says the brightness it sees, and nothing on odd seconds."""
-
-    settings: StreamSettings
-    held: int = 0
-    capacity: int = 1000
-    memory_bytes: int = 4_000_000
-    seen: list = field(default_factory=list)
-    before_each: object = staticmethod(lambda number: None)
-
-    def step(self, frames: np.ndarray, start: float) -> Caption:
-        self.before_each(len(self.seen))
-        assert frames.dtype == np.uint8
-        assert frames.shape[0] == self.settings.frames_per_round
-        self.seen.append(start)
-        self.held += 10
-        text = (
-            '' if int(start) % 2 else f'Brightness {round(frames.mean(), -1):.0f} <b>[red]\x1b[2J'
-        )
-        return Caption(text, start, start + 1, (1, 2), 'end', self.held, {})
-
-
-@pytest.fixture(scope='session')
-def tokenizer() -> ChatTokenizer:
-    return ChatTokenizer(CHECKPOINT)
-
-
-@pytest.fixture
-def engine(monkeypatch, tokenizer):
-    """An engine that needs no model; `engine.stream` is the stream it opened."""
-    fake = SimpleNamespace(trained=True, stream=None, before_each=lambda number: None)
-    fake.loaded = None
-
-    def open_stream(settings: StreamSettings) -> FakeStream:
-        fake.stream = FakeStream(settings)
-        fake.stream.before_each = fake.before_each
-        return fake.stream
-
-    def load(model, device, dtype):
-        fake.loaded = (model, device, dtype)
-        info = SimpleNamespace(
-            model='fake', trained=fake.trained, device='cpu', dtype='float32',
-            attention='sdpa', parameters=1_200_000,
-        )  # fmt: skip
-        return SimpleNamespace(info=info, open=open_stream, tokenizer=tokenizer)
-
-    monkeypatch.setattr(command, 'load_engine', load)
-    return fake
 
 
 @pytest.fixture(scope='session')
@@ -307,7 +251,9 @@ def test_bad_input_never_empties_older_captions(engine, video, tmp_path, capfd):
     for source, words in (
         (tmp_path / 'zero.mp4', 'is empty'),
         (tmp_path / 'nowhere.mp4', 'no such file'),
-        ('rtsp://robot/camera', 'not supported yet'),
+        ('rtmp://robot/camera', 'is no file or folder; of live cameras, known are rtsp://'),
+        ('rtsp://127.0.0.1:1/camera', 'connection refused'),
+        ('/dev/video99', 'No such file or directory; cameras here'),
     ):
         assert svlm(source, '--vtt', old) == 1
         assert words in complaint(capfd)
@@ -390,8 +336,10 @@ def test_a_full_disk_ends_with_one_line(engine, video, tmp_path, capfd):
         (['--image-fps', '0'], 'image-fps'),
         (['--image-fps', '5'], '--image-fps is for folders of images'),
         (['--duration', 'nan'], 'duration'),
-        (['--sink', '-3'], 'text_sink=-3 is out of range'),
-        (['--fps', '1.3'], 'frames a round'),
+        (['--sink', '-3'], '--sink -3 is out of range'),
+        (['--max-new-tokens', '0'], '--max-new-tokens 0 is out of range'),
+        (['--preset', 'reference', '--sink', 'none'], '--sink and --window must both be none'),
+        (['--fps', '1.3'], '--fps 1.3 with chunk_seconds=1 gives 1.3 frames a round'),
         (['--temperature', '-1'], 'temperature'),
     ],
 )

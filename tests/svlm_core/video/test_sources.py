@@ -216,10 +216,11 @@ def test_what_is_not_a_video_gives_one_clear_line(tmp_path):
     assert 'folder holds no images' in refusal(tmp_path / 'folder')
 
 
-@pytest.mark.parametrize('live', ['rtsp://robot/camera', '/dev/video0', 'HTTP://robot/video.mp4'])
-def test_live_sources_are_refused_by_name(live):
-    with pytest.raises(SourceError, match='not supported yet'):
+@pytest.mark.parametrize('live', ['rtsp://u:p@robot/camera', '/dev/video0', 'SRT://robot/camera'])
+def test_what_is_no_file_is_refused_by_name(live):
+    with pytest.raises(SourceError, match='is no file or folder; of live cameras') as caught:
         open_source(live)
+    assert 'u:p' not in str(caught.value)
 
 
 def test_sound_alone_is_no_video(tmp_path):
