@@ -162,6 +162,7 @@ class Camera:
     def reread(self) -> None:
         """Tell what a memory that was loaded brought with it."""
         self.activity.query, self.activity.pinned = self.stream.query, self.stream.pins
+        self.origin = None  # its seconds were counted from another frame
         self.publish_status()
 
     def note(self, text: str) -> str:

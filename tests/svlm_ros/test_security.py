@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/security.md, held true: what the node never does, and what its SROS 2 policy allows."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
+pytest.importorskip('svlm.msg', reason='needs the messages of this package, built')
+
+from rclpy.action import get_action_server_names_and_types_by_node  # noqa: E402
+from svlm.srv import Snapshot  # noqa: E402
+
+from robot_support import Ears  # noqa: E402
+from svlm_ros.synthetic_camera import SyntheticCamera  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+POLICY = ROOT / 'config' / 'sros2' / 'captioner.policy.xml'
+SOURCES = sorted(
+    path
+    for folder in ('svlm_core', 'svlm_ros', 'scripts', 'launch')
+    for path in (ROOT / folder).rglob('*')
+    if path.is_file() and (path.suffix == '.py' or folder == 'scripts')
+)
+# What runs code that came from outside, or goes where nobody sent it; and the one file that may.
+MODULES = {
+    'pickle': '',
+    'marshal': '',
+    'shelve': '',
+    'dill': '',
+    'joblib': '',
+    'requests': '',
+    'urllib': '',
+    'http': '',
+    'ftplib': '',
+    'smtplib': '',
+    'httpx': '',
+    'aiohttp': '',
+    'multiprocessing': '',
+    'pty': '',
+    'huggingface_hub': 'svlm_core/model/checkpoint.py',  # a model that is named org/name
+    'socket': 'svlm_core/video/cameras.py',  # the camera of a URL, for `svlm caption`
+    'subprocess': 'svlm_ros/children.py',  # the nodes of the demo
+}
+CALLS = {'eval', 'exec', 'compile', 'os.system', 'os.popen', 'torch.load', 'torch.hub.load'}
+OPTIONS = {'shell', 'allow_pickle', 'trust_remote_code', 'weights_only'}
+
+
+def risks(path: Path) -> Iterator[str]:
+    """What a source file does that it must not."""
+    here = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or '']
+        elif isinstance(node, ast.Call):
+            if ast.unparse(node.func) in CALLS:
+                yield ast.unparse(node.func)
+            yield from (
+                f'{option.arg}={ast.unparse(option.value)}'
+                for option in node.keywords
+                if option.arg in OPTIONS and ast.unparse(option.value) != 'False'
+            )
+        for name in names:
+            if MODULES.get(name.split('.')[0], here) != here:
+                yield f'import {name}'
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_runs_code_from_outside_or_talks_to_the_network(path: Path) -> None:
+    assert not list(risks(path))
+
+
+def test_a_file_that_did_would_be_seen(tmp_path: Path) -> None:
+    guilty = tmp_path / 'guilty.py'
+    guilty.write_text(
+        'import pickle\nfrom urllib.request import urlopen\nimport subprocess\n'
+        'def f():\n    os.system("ls")\n    eval("1")\n    model.eval()\n'
+        '    numpy.load(x, allow_pickle=False)\n    numpy.load(x, allow_pickle=True)\n'
+    )
+    assert set(risks(guilty)) == {
+        'import pickle',
+        'import urllib.request',
+        'import subprocess',
+        'os.system',
+        'eval',
+        'allow_pickle=True',
+    }
+
+
+def test_a_captioner_at_work_opens_no_socket_starts_no_process_and_leaves_only_its_memory(
+    graph, wait_for, tmp_path: Path
+) -> None:
+    report, memory = tmp_path / 'report', tmp_path / 'memory'
+    ears = Ears(graph)
+    graph.add(SyntheticCamera()).start()
+    ros = ['--ros-args', '-p', f'memory_folder:={memory}', '-p', 'max_vision_tokens:=16']
+    command = [sys.executable, Path(__file__).with_name('watched_captioner.py'), report, *ros]
+    environment = os.environ | {'PYTHONDONTWRITEBYTECODE': '1', 'OMP_NUM_THREADS': '1'}
+    process = subprocess.Popen([*map(str, command)], env=environment)
+    try:
+        wait_for(lambda: ears.done, 'a caption', 60)
+        client = ears.node.create_client(Snapshot, '/captioner/save_memory')
+        wait_for(client.service_is_ready, 'the service')
+        answer = client.call_async(Snapshot.Request(name='noon'))
+        wait_for(answer.done, 'the answer')
+        assert answer.result().success, answer.result().message
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert (memory / 'noon.safetensors').is_file()
+    events = [json.loads(line) for line in report.read_text().splitlines()]
+    written = {Path(arguments[0]) for name, arguments in events if name == 'open'}
+    assert [name for name, _ in events if name != 'open'] == []
+    left = {path for path in written if path.exists()}  # a file in /tmp may come and go
+    assert left <= set(memory.iterdir())
+
+
+def policy() -> dict[str, set[str]]:
+    """What the policy allows the node at /captioner: kinds of things, with absolute names."""
+    [profile] = ElementTree.parse(POLICY).getroot().iter('profile')
+    assert (profile.get('ns'), profile.get('node')) == ('/', 'captioner')
+    allowed: dict[str, set[str]] = {}
+    for group in profile:
+        [(verb, permission)] = group.attrib.items()
+        assert permission == 'ALLOW'
+        for entry in group:
+            name = str(entry.text)
+            name = name.replace('~', '/captioner', 1) if name.startswith('~') else name
+            name = name if name.startswith('/') else f'/{name}'
+            assert name not in allowed.setdefault(f'{verb} {group.tag}', set()), 'once each'
+            allowed[f'{verb} {group.tag}'].add(name)
+    return allowed
+
+
+def in_use(node) -> dict[str, set[str]]:
+    """The same, as the graph sees a running node."""
+    asked = (node.get_name(), node.get_namespace())
+    found = {
+        'publish topics': node.get_publisher_names_and_types_by_node(*asked),
+        'subscribe topics': node.get_subscriber_names_and_types_by_node(*asked),
+        'reply services': node.get_service_names_and_types_by_node(*asked),
+        'request services': node.get_client_names_and_types_by_node(*asked),
+        'execute actions': get_action_server_names_and_types_by_node(node, *asked),
+    }
+    return {
+        kind: {name for name, _ in entries if '/_action/' not in name}
+        for kind, entries in found.items()
+    }
+
+
+def test_the_policy_allows_what_a_running_node_does_and_no_more(start) -> None:
+    start()
+    node, _ = start(transport='compressed', use_sim_time=True)  # one of the same name beside it
+    assert policy() == {kind: names for kind, names in in_use(node).items() if names}
