@@ -2,7 +2,7 @@
 """The services that steer the stream of a camera: `~/reset`, `~/pause`, `~/set_query`, `~/pin`,
 `~/save_memory` and `~/load_memory`.
 
-Each is an order to the inference thread and answers once it is carried out. Meanwhile the
+Each but pause is an order to the inference thread and answers once it is carried out. Meanwhile the
 executor goes on: a service waits without holding up frames, timers or other services.
 """
 
@@ -66,12 +66,15 @@ class Control:
 
         return await self._answer(response, lambda orders: orders.reset(), done)
 
-    async def _pause(self, request: SetBool.Request, response: SetBool.Response) -> Any:
-        return await self._answer(
-            response,
-            lambda orders: orders.pause(request.data),
-            lambda _: 'paused' if request.data else 'running',
-        )
+    def _pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if (orders := self._camera.orders) is None:
+            response.message = 'the node is not active'
+            return response
+        orders.pause(request.data)
+        response.success = True
+        response.message = 'paused' if request.data else 'running'
+        self._node.get_logger().info(f'{self._camera.label}: {response.message}')
+        return response
 
     async def _set_query(self, request: SetQuery.Request, response: SetQuery.Response) -> Any:
         query = request.query.strip()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may be wanted of a camera's stream, each an order to the inference thread.
 
-Every order is carried out between two rounds and answers with a future: its result, the error
-with which the stream refuses it, or its cancellation where the node was deactivated first.
+Every order but `pause` is carried out between two rounds and answers with a future: its result,
+the error with which the stream refuses it, or its cancellation where the node was deactivated
+first.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class Orders:
         self._channel.cut()
         return self._worker.submit(self._channel.begin_anew)
 
-    def pause(self, paused: bool) -> Future[None]:
-        """Write no captions after the current one, or go on with the newest second."""
-        return self._worker.submit(lambda: self._channel.mailbox.hold(paused))
+    def pause(self, paused: bool) -> None:
+        """Write no captions after the current one, or go on with the newest second; at once."""
+        self._channel.mailbox.hold(paused)
 
     def set_query(self, query: str) -> Future[None]:
         """Change the instruction."""

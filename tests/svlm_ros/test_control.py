@@ -118,9 +118,10 @@ def test_frames_and_other_services_pass_while_an_order_waits(start, camera, oper
     source = camera(node)
     source.seconds(0, 1)
     wait_for(lambda: node.cameras[0].stream.words > 0, 'the model to begin')
-    waiting = operator(SetBool, 'pause', wait=False, data=True)
+    waiting = operator(SetQuery, 'set_query', wait=False, query='What moves?')
     source.seconds(1, 1)  # each frame is waited for
     assert operator(SetQuery, 'set_query', query='').message.startswith('the query is empty')
+    assert operator(SetBool, 'pause', data=True).success  # holds back what comes after
     assert not waiting.done()
     wait_for(waiting.done, 'the answer')
     assert waiting.result().success

@@ -287,12 +287,12 @@ def test_time_that_jumps_back_resets_the_stream_before_its_first_round(rig):
 
 def test_a_paused_worker_still_takes_orders_and_goes_on_with_the_newest_second(rig):
     made = rig(words)
-    made.orders.pause(True).result(10)
+    made.orders.pause(True)
     for second in range(3):
         made.second(second)
     made.orders.set_query('Still there?').result(10)
     assert made.told.empty()
-    made.orders.pause(False).result(10)
+    made.orders.pause(False)
     assert made.next().round.index == 2
 
 
@@ -301,7 +301,7 @@ def test_orders_that_come_too_late_are_cancelled(rig):
     made = rig(slow)
     made.second(0)
     assert slow.entered.wait(10)
-    order = made.orders.pause(True)
+    order = made.orders.set_query('What moves?')
     made.worker.stop(patience=0)
     assert order.cancelled()
     slow.go_on.set()
