@@ -2,8 +2,8 @@
 """The services that steer the stream of a camera: `~/reset`, `~/pause`, `~/set_query`, `~/pin`,
 `~/save_memory` and `~/load_memory`.
 
-Each but pause is an order to the inference thread and answers once it is carried out. Meanwhile the
-executor goes on: a service waits without holding up frames, timers or other services.
+Each but pause is an order to the inference thread and answers once it is carried out. Meanwhile
+the executor goes on: a service waits without holding up frames, timers or other services.
 """
 
 from __future__ import annotations
