@@ -28,8 +28,10 @@ class Gaps:
         self._newest = stamp
         if not 0 < interval <= self._longest():
             return 0
-        known = sorted(self._intervals)
         self._intervals.append(interval)
+        known = sorted(self._intervals)
         if len(known) < ENOUGH:
             return 0
-        return max(0, round(interval / known[len(known) // 4]) - 1)
+        usual = known[len(known) // 4]
+        judged = self._intervals if len(known) == ENOUGH else (interval,)  # all, once they suffice
+        return sum(max(0, round(length / usual) - 1) for length in judged)

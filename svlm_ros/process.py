@@ -110,7 +110,10 @@ def _spin(node: Program, signals: _Signals) -> int:
 
     def serve() -> None:
         try:
-            executor.spin_until_future_complete(node.finished)
+            # Not spin_until_future_complete: it adds a callback to the future with every event.
+            node.finished.add_done_callback(lambda _: executor.create_task(lambda: None))
+            while not node.finished.done():
+                executor.spin_once()
         except Exception as error:  # raised again below, in the main thread
             node.finished.set_exception(error)
         signals.requests.put(None)

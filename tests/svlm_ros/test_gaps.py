@@ -45,3 +45,11 @@ def test_a_long_silence_and_time_that_goes_back_are_no_loss():
     stamps = steady(50)
     later = [stamp + 60 * SECOND for stamp in stamps]
     assert sum(missing([*stamps, *later, *stamps])) == 0
+
+
+def test_frames_lost_before_the_interval_is_known_are_counted_once_it_is():
+    stamps = steady(30)
+    del stamps[2:4]
+    counts = missing(stamps)
+    assert sum(counts) == 2
+    assert counts.index(2) == 4  # four intervals tell what is usual

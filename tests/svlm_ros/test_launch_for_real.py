@@ -21,6 +21,7 @@ from lifecycle_msgs.srv import GetState  # noqa: E402
 from rclpy.parameter_client import AsyncParameterClient  # noqa: E402
 from svlm.msg import Caption  # noqa: E402
 
+from asking import answer  # noqa: E402
 from launch_support import launch, marked, stand_in_for_rosbag2  # noqa: E402
 from robot_support import Ears  # noqa: E402
 from svlm_core.bags.demo import DemoBag, record_demo_bag  # noqa: E402
@@ -36,7 +37,10 @@ def _nothing_is_left_over(monkeypatch):
     word = f'launch-test-{uuid.uuid4().hex}'
     monkeypatch.setenv('SVLM_TEST_MARK', word)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    before = dict(os.environ)  # a launch file sets variables of the process that it runs in
     yield
+    os.environ.clear()
+    os.environ.update(before)
     assert not marked(word)
 
 
@@ -58,10 +62,10 @@ def parameters_of(graph, wait_for):
 
     def ask(node: str, *names: str) -> list:
         client = AsyncParameterClient(asker, node)
-        wait_for(client.services_are_ready, 'the node', PATIENCE)
-        answer = client.get_parameters(list(names))
-        wait_for(answer.done, 'the answer')
-        return [rclpy.parameter.parameter_value_to_python(each) for each in answer.result().values]
+        found = answer(
+            wait_for, client.services_are_ready, lambda: client.get_parameters(list(names))
+        )
+        return [rclpy.parameter.parameter_value_to_python(each) for each in found.values]
 
     return ask
 
@@ -133,10 +137,9 @@ def test_without_autostart_the_node_waits_for_its_manager(graph, wait_for) -> No
     found: list[str] = []
 
     def meanwhile() -> None:
-        wait_for(state.service_is_ready, 'the node', PATIENCE)
-        answer = state.call_async(GetState.Request())
-        wait_for(answer.done, 'the answer')
-        found.append(answer.result().current_state.label)
+        request = GetState.Request()
+        response = answer(wait_for, state.service_is_ready, lambda: state.call_async(request))
+        found.append(response.current_state.label)
 
     assert launch('captioner', {'autostart': 'false'}, meanwhile) == 0
     assert found == ['unconfigured']

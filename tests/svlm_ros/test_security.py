@@ -21,6 +21,7 @@ pytest.importorskip('svlm.msg', reason='needs the messages of this package, buil
 from rclpy.action import get_action_server_names_and_types_by_node  # noqa: E402
 from svlm.srv import Snapshot  # noqa: E402
 
+from asking import answer  # noqa: E402
 from robot_support import Ears  # noqa: E402
 from svlm_ros.synthetic_camera import SyntheticCamera  # noqa: E402
 
@@ -113,10 +114,9 @@ def test_a_captioner_at_work_opens_no_socket_starts_no_process_and_leaves_only_i
     try:
         wait_for(lambda: ears.done, 'a caption', 60)
         client = ears.node.create_client(Snapshot, '/captioner/save_memory')
-        wait_for(client.service_is_ready, 'the service')
-        answer = client.call_async(Snapshot.Request(name='noon'))
-        wait_for(answer.done, 'the answer')
-        assert answer.result().success, answer.result().message
+        request = Snapshot.Request(name='noon')
+        saved = answer(wait_for, client.service_is_ready, lambda: client.call_async(request))
+        assert saved.success, saved.message
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
