@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-import numpy as np
 import torch
 import tyro
 
 from svlm_core import StreamingVLM, preset
 from svlm_core.stream import Stream
-from svlm_core.synthetic.scene import Scene
+from svlm_core.synthetic import Story
 
 WARM_UP = 20  # alternated rounds left out: caches and clocks settle
 
@@ -50,14 +49,14 @@ class Flat:
         # Both memories are full from the start, so that age is the only difference between them.
         settings = preset('robot', previous_text='the red ball moves left and right ' * 400)
         old, young = engine.open(settings), engine.open(settings)
-        scene, addresses = Scene(seed=0), plane_addresses(old)
-        resident = age(old, scene, self.old)
-        age(young, scene, self.young)
+        story, addresses = Story(), plane_addresses(old)
+        resident = age(old, story, self.old)
+        age(young, story, self.young)
         times: dict[str, list[float]] = {'old': [], 'young': []}
         for number in range(WARM_UP + self.rounds):
             order = [('old', old, self.old), ('young', young, self.young)]
             for name, stream, start in order if number % 2 else reversed(order):
-                times[name].append(timed(stream, scene, start + number))
+                times[name].append(timed(stream, story, start + number))
         ratio = median(times['old'][WARM_UP:]) / median(times['young'][WARM_UP:])
         return {
             'benchmark': 'flat',
@@ -74,20 +73,20 @@ class Flat:
         }
 
 
-def age(stream: Stream, scene: Scene, rounds: int) -> list[float]:
+def age(stream: Stream, story: Story, rounds: int) -> list[float]:
     """Run a stream for `rounds`; the process's resident MiB after every 60 of them."""
     resident = []
     for number in range(rounds):
-        timed(stream, scene, number)
+        timed(stream, story, number)
         if number % 60 == 59:
             gc.collect()
             resident.append(resident_mib())
     return resident
 
 
-def timed(stream: Stream, scene: Scene, second: int) -> float:
+def timed(stream: Stream, story: Story, second: int) -> float:
     """Seconds that one round takes, frames apart."""
-    frames = np.stack([scene.frame(second), scene.frame(second + 0.5)])  # (2, H, W, 3)
+    frames = story.frames(second)
     started = time.perf_counter()
     stream.step(frames, float(second))
     return time.perf_counter() - started

@@ -35,6 +35,12 @@ class CameraSettings:
     encoding: str = limit('rgb8', f'one of {", ".join(ENCODINGS)}')
     duration: float = limit(0.0, 'seconds after which the node ends; 0: never', low=0)
     frame_id: str = limit('camera', 'frame_id of the images')
+    listeners: int = limit(
+        0,
+        'subscribers that the world waits for, so that they see it from its first second: what is '
+        'told there is asked for later',
+        low=0,
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -65,10 +71,10 @@ class SyntheticCamera(Program):
 
     def start(self) -> None:
         """Make the world and begin to publish."""
-        from svlm_core.synthetic.scene import Scene
+        from svlm_core.synthetic.story import Story
 
         settings = self.settings
-        self._scene = Scene(settings.seed, settings.height, settings.width)
+        self._story = Story(settings.seed, settings.height, settings.width)
         self._timer = self.create_timer(1 / settings.rate, self._publish)
         self.get_logger().info(
             f'{settings.width}x{settings.height} {settings.encoding} at {settings.rate:g} Hz on '
@@ -76,6 +82,8 @@ class SyntheticCamera(Program):
         )
 
     def _publish(self) -> None:
+        if not self._began and self._publisher.get_subscription_count() < self.settings.listeners:
+            return
         now = self.get_clock().now()
         self._began = self._began or now
         seconds = (now - self._began).nanoseconds / 1e9
@@ -83,7 +91,7 @@ class SyntheticCamera(Program):
             self._timer.cancel()
             self.finished.set_result(0)
             return
-        self._publisher.publish(self._image(self._scene.frame(seconds), now))
+        self._publisher.publish(self._image(self._story.frame(seconds), now))
 
     def _image(self, picture: np.ndarray, now: Any) -> Image:
         data = encode(picture, self.settings.encoding)

@@ -11,7 +11,7 @@ import numpy as np
 from svlm_core.bags.types import COMPRESSED, IMAGE, SECOND, header, message
 from svlm_core.bags.writer import BagWriter, StorageName
 from svlm_core.config import check_ranges, limit
-from svlm_core.synthetic.scene import Scene
+from svlm_core.synthetic.story import Story
 from svlm_core.timeline import picture
 
 BEGIN = 1_700_000_000 * SECOND  # the stamp of the first frame
@@ -40,14 +40,14 @@ def record_demo_bag(folder: Path, demo: DemoBag) -> Path:
 
     Gives back the folder. Raises OutputError when it exists or cannot be written.
     """
-    scene = Scene(demo.seed, demo.height, demo.width)
+    story = Story(demo.seed, demo.height, demo.width)
     topic = f'{TOPIC}/compressed' if demo.compressed else TOPIC
     kind = COMPRESSED if demo.compressed else IMAGE
     with BagWriter(folder, {topic: kind}, demo.storage) as bag:
         for number in range(max(1, round(demo.seconds * demo.rate))):
             seconds = number / demo.rate
             stamp = BEGIN + round(seconds * SECOND)
-            content = _image(scene.frame(seconds), stamp, demo.compressed)
+            content = _image(story.frame(seconds), stamp, demo.compressed)
             bag.write(topic, content, stamp + DELAY)
         return bag.finish()
 

@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The synthetic world: endless, seeded camera streams to try, show and test svlm with."""
+"""The synthetic world: endless, seeded camera streams with exact captions."""
 
-from svlm_core.synthetic.scene import Scene, Thing, Zone
+from svlm_core.synthetic.captions import Meaning, meaning
+from svlm_core.synthetic.script import SKILLS, TASKS, Second
+from svlm_core.synthetic.story import Story, seed_to_test, seed_to_train
 from svlm_core.synthetic.video import render_video
 
-__all__ = ['Scene', 'Thing', 'Zone', 'render_video']
+__all__ = [
+    'SKILLS',
+    'TASKS',
+    'Meaning',
+    'Second',
+    'Story',
+    'meaning',
+    'render_video',
+    'seed_to_test',
+    'seed_to_train',
+]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Painting with numpy: a softly lit room, shapes with smooth edges, shadows, camera grain.
+"""Painting with numpy: shapes with smooth edges, shadows, signs, camera grain.
 
 A canvas is (H, W, 3) float32, 0 black to 1 white. Places and sizes are in heights of the canvas.
 An edge is smooth because a pixel is covered by its distance to the outline, not by a test.
@@ -8,44 +8,16 @@ An edge is smooth because a pixel is covered by its distance to the outline, not
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
 Color = tuple[float, float, float]
 
-WALL, FLOOR, BASEBOARD = (0.80, 0.78, 0.73), (0.66, 0.57, 0.47), (0.92, 0.90, 0.86)
-PANE, FRAME = (0.66, 0.80, 0.90), (0.95, 0.94, 0.91)
 GRAIN = 2.2  # standard deviation of the camera's noise, in levels of 255
 
 
-def room(seed: int, height: int, width: int, horizon: float) -> np.ndarray:
-    """The empty room: wall with a window, floor of planks that run to the horizon."""
-    y, x = grid(height, width)
-    canvas = np.empty((height, width, 3), np.float32)
-    canvas[:] = WALL
-    canvas *= (0.90 + 0.35 * y)[..., None]
-    middle = width / height / 2
-    side = middle * np.random.default_rng([seed, 3]).choice([0.55, 1.45])
-    for half_width, half_height, color in ((0.13, 0.085, FRAME), (0.115, 0.07, PANE)):
-        blend(canvas, box(x - side, y - 0.12, half_width, half_height) * height, color)
-    bar = np.minimum(np.abs(x - side), np.abs(y - 0.12)) - 0.005
-    bar = np.maximum(bar, box(x - side, y - 0.12, 0.12, 0.075))
-    blend(canvas, bar * height, FRAME)
-    # Planks meet far above the horizon, as they do for a camera that looks down a little.
-    plank = (x - middle) / (y + 0.55) * 7.5
-    tint = 1 + 0.035 * np.sin(np.floor(plank) * 12.9898)
-    seam = np.abs(plank - np.round(plank)) * (y + 0.55) / 7.5 * height
-    tint -= 0.09 * np.clip(1.2 - seam, 0, 1)
-    floor = rgb(FLOOR) * tint[..., None] * (0.86 + 0.22 * y)[..., None]
-    below = cover((horizon - y) * height)[..., None]
-    canvas += (floor - canvas) * below
-    blend(canvas, (np.abs(y - horizon + 0.008) - 0.010) * height, BASEBOARD)
-    return canvas
-
-
-def floor_field(
-    canvas: np.ndarray, corners: tuple[float, float, float, float], color: Color
-) -> None:
+def field(canvas: np.ndarray, corners: tuple[float, float, float, float], color: Color) -> None:
     """Paint a zone on the floor: a translucent field `(left, top, right, bottom)` with an edge."""
     height, width = canvas.shape[:2]
     y, x = grid(height, width)
@@ -54,19 +26,6 @@ def floor_field(
     distance = box(x - center_x, y - center_y, (right - left) / 2, (bottom - top) / 2, 0.03)
     blend(canvas, distance * height, color, 0.38)
     blend(canvas, (np.abs(distance + 0.008) - 0.008) * height, color, 0.55)
-
-
-def lights(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The lamp above and the sun on the floor, each (H, W, 3), to be scaled and added."""
-    y, x = grid(height, width)
-    middle = width / height / 2
-    lamp = 1.03 - 0.38 * ((x - middle) ** 2 / max(middle, 0.5) ** 2 * 0.5 + (y - 0.45) ** 2)
-    slant = np.exp(
-        -(((x - middle * 0.9 - 0.35 * (y - 0.6)) / 0.22) ** 2) - ((y - 0.68) / 0.3) ** 2
-    )
-    warm = rgb((1.0, 0.92, 0.74))
-    white = np.ones(3, np.float32)
-    return lamp[..., None] * white, np.float32(0.18) * slant[..., None] * warm
 
 
 def grain(seed: int, height: int, width: int) -> np.ndarray:
@@ -109,12 +68,79 @@ def body(
 
 
 def expose(canvas: np.ndarray, noise: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
-    """The canvas as a camera gives it: grain from `noise` at `corner`, (H, W, 3) uint8."""
+    """The lit canvas, in levels, as a camera gives it: (H, W, 3) uint8, with its grain.
+
+    The grain is cut from `noise` at `corner`.
+    """
     height, width = canvas.shape[:2]
     y, x = corner
-    canvas *= 255
     canvas += noise[y : y + height, x : x + width]
     return np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
+
+
+def robot(canvas: np.ndarray, x: float, y: float, size: float, color: Color) -> None:
+    """Paint a robot on wheels, `size` high, that stands at `x`, `y` and looks to the right."""
+    patch, rows, columns = window(canvas, x, y - 0.6 * size, 1.1 * size)
+    if not patch.size:
+        return
+    height = canvas.shape[0]
+    across, down = (columns - x) / size, (rows - y) / size  # the robot is 1 high, 1.7 wide
+    light = 1.1 + 0.35 * (-0.45 - down)
+    hull = np.minimum(
+        box(across, down + 0.36, 0.85, 0.24, 0.12), box(across - 0.3, down + 0.72, 0.42, 0.24, 0.1)
+    )
+    antenna = np.minimum(
+        disc(across - 0.1, down + 1.2, 0.07), box(across - 0.1, down + 1, 0.02, 0.2)
+    )
+    blend(patch, antenna * size * height, (0.13, 0.13, 0.15))
+    for wheel in (-0.52, 0.0, 0.52):
+        blend(patch, disc(across - wheel, down + 0.14, 0.15) * size * height, (0.13, 0.13, 0.15))
+        blend(patch, disc(across - wheel, down + 0.14, 0.06) * size * height, (0.62, 0.62, 0.64))
+    lit = rgb(color) * light[..., None].astype(np.float32)
+    patch += (lit - patch) * cover(hull * size * height)[..., None]
+    for eye in (0.28, 0.54):
+        blend(patch, disc(across - eye, down + 0.74, 0.11) * size * height, (0.98, 0.98, 0.97))
+        blend(patch, disc(across - eye - 0.03, down + 0.74, 0.05) * size * height, (0.1, 0.1, 0.1))
+
+
+def spark(canvas: np.ndarray, x: float, y: float, radius: float) -> None:
+    """Paint a star where one thing hits another."""
+    patch, rows, columns = window(canvas, x, y, 1.1 * radius)
+    if not patch.size:
+        return
+    dx, dy = columns - x, rows - y
+    ray = 0.62 + 0.38 * np.cos(8 * np.arctan2(dy, dx))
+    distance = np.hypot(dx, dy) - radius * ray
+    blend(patch, distance * canvas.shape[0], (1.0, 0.97, 0.80))
+
+
+def sign(canvas: np.ndarray, text: str, x: float, y: float, size: float, color: Color) -> None:
+    """Write `text`, of digits, minus and question mark, `size` high around `x`, `y`."""
+    rows, columns = grid(*canvas.shape[:2])
+    unit = size / 4  # a letter is 2 wide and 4 high, with 1.3 to the next
+    left = x - (3.3 * len(text) - 1.3) / 2 * unit
+    for index, letter in enumerate(text):
+        across = (columns - left) / unit - 3.3 * index
+        down = (rows - y) / unit + 2
+        distance = np.minimum.reduce(
+            [segment(across, down, *ends) for line in LETTERS[letter] for ends in pairwise(line)]
+        )
+        blend(canvas, (distance - 0.38) * unit * canvas.shape[0], color)
+
+
+def segment(
+    x: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tuple[float, float]
+) -> np.ndarray:
+    """Distance to a line from `start` to `end`."""
+    (x0, y0), (x1, y1) = start, end
+    dx, dy = x1 - x0, y1 - y0
+    part = np.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy), 0, 1)
+    return np.hypot(x - x0 - part * dx, y - y0 - part * dy)
+
+
+def smooth(part: float) -> float:
+    """Ease in and out of a way: 0 to 1 with rest at both ends."""
+    return part * part * (3 - 2 * part)
 
 
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,16 +149,23 @@ def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return (y + 0.5) / height, (x + 0.5) / height
 
 
+def region(canvas: np.ndarray, x: float, y: float, reach: float) -> tuple[slice, slice]:
+    """Rows and columns of the canvas within `reach` of a point."""
+    height, width = canvas.shape[:2]
+    top, bottom = (min(max(round(v * height), 0), height) for v in (y - reach, y + reach + 0.01))
+    left, right = (min(max(round(v * height), 0), width) for v in (x - reach, x + reach + 0.01))
+    return slice(top, bottom), slice(left, right)
+
+
 def window(
     canvas: np.ndarray, x: float, y: float, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The part of the canvas within `reach` of a point, as a view, and its rows and columns."""
-    height, width = canvas.shape[:2]
-    top, bottom = (min(max(round(v * height), 0), height) for v in (y - reach, y + reach + 0.01))
-    left, right = (min(max(round(v * height), 0), width) for v in (x - reach, x + reach + 0.01))
-    rows = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5)) / np.float32(height)
-    columns = (np.arange(left, right, dtype=np.float32) + np.float32(0.5)) / np.float32(height)
-    return canvas[top:bottom, left:right], rows[:, None], columns[None, :]
+    height = np.float32(canvas.shape[0])
+    down, across = region(canvas, x, y, reach)
+    rows = (np.arange(down.start, down.stop, dtype=np.float32) + np.float32(0.5)) / height
+    columns = (np.arange(across.start, across.stop, dtype=np.float32) + np.float32(0.5)) / height
+    return canvas[down, across], rows[:, None], columns[None, :]
 
 
 def blend(canvas: np.ndarray, distance: np.ndarray, color: Color, opacity: float = 1.0) -> None:
@@ -177,3 +210,21 @@ def triangle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 
 OUTLINES = {'circle': disc, 'square': square, 'triangle': triangle}
+
+LETTERS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
+    '0': (((0, 0), (2, 0), (2, 4), (0, 4), (0, 0)),),
+    '1': (((0.2, 0.8), (1.1, 0), (1.1, 4)),),
+    '2': (((0, 0), (2, 0), (2, 2), (0, 2), (0, 4), (2, 4)),),
+    '3': (((0, 0), (2, 0), (2, 4), (0, 4)), ((0.4, 2), (2, 2))),
+    '4': (((0, 0), (0, 2.4), (2, 2.4)), ((1.6, 1.2), (1.6, 4))),
+    '5': (((2, 0), (0, 0), (0, 2), (2, 2), (2, 4), (0, 4)),),
+    '6': (((2, 0), (0, 0), (0, 4), (2, 4), (2, 2), (0, 2)),),
+    '7': (((0, 0), (2, 0), (0.8, 4)),),
+    '8': (((0, 0), (2, 0), (2, 4), (0, 4), (0, 0)), ((0, 2), (2, 2))),
+    '9': (((2, 2), (0, 2), (0, 0), (2, 0), (2, 4), (0, 4)),),
+    '-': (((0.2, 2), (1.8, 2)),),
+    '?': (
+        ((0, 0.9), (0.5, 0.1), (1.5, 0.1), (2, 0.9), (1.7, 1.6), (1, 2.1), (1, 2.7)),
+        ((1, 3.9), (1, 4)),
+    ),
+}

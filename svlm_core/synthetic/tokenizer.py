@@ -60,6 +60,9 @@ Count them and say when someone enters. Tell me which shape is in the dock, and 
 A person walks in front of the robot. People stand together, a hand picks an object up.
 The ball rolls away, the cup falls, the bottle is full, the chair is next to the desk.
 A circle was in the red zone two seconds ago. The code of the red square is seven.
+The red robot is at dock nine. Two seconds ago the light was blue. Four seconds ago it was white.
+A minute has passed. Eight seconds ago it was red. Twelve seconds, fifteen seconds, not one more.
+The seconds are counted. Twelve seconds ago it was blue. Fifteen seconds ago the light was green.
 At the start the blue circle was named Ada. The square named Bo came after it, from outside.
 They meet, touch, bounce, and move apart. The fast triangle follows the slow square around.
 He, she, we, you, I, and they look at this and that with their own eyes; not all, but some.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scene as an encoded video file, to try the command line with and to test it."""
+"""The world as an encoded video file, to try the command line with and to test it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from svlm_core.synthetic.scene import Scene
+from svlm_core.synthetic.story import Story
 
 
 def render_video(
@@ -22,7 +22,7 @@ def render_video(
     width: int = 224,
     start: float = 0,
 ) -> Path:
-    """Write `seconds` of the scene of `seed` from stream second `start`; give back the path.
+    """Write `seconds` of the world of `seed` from stream second `start`; give back the path.
 
     The container follows the suffix of `path` (.mp4, .mkv, ...), the codec is H.264 and the
     sides must be even. The file appears only when it is complete. Raises ValueError for odd
@@ -32,7 +32,7 @@ def render_video(
     count = round(seconds * fps)
     if count < 1 or height % 2 or width % 2:
         raise ValueError(f'no video of {count} frames of {width}x{height} pixels')
-    scene = Scene(seed, height, width)
+    story = Story(seed, height, width)
     rate = Fraction(fps).limit_denominator(1001)
     part = path.with_name(f'.part-{path.name}')
     try:
@@ -40,7 +40,7 @@ def render_video(
             stream = container.add_stream('libx264', rate=rate, options={'crf': '18'})
             stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
             for index in range(count):
-                picture = scene.frame(start + index / float(rate))
+                picture = story.frame(start + index / float(rate))
                 container.mux(stream.encode(as_video_frame(picture)))
             container.mux(stream.encode())
         part.replace(path)

@@ -22,7 +22,7 @@ from svlm_core.bags.reader import Bag, Message, open_bag
 from svlm_core.bags.types import CAPTION, IMAGE, SECOND, STRING, header, message, typestore
 from svlm_core.bags.writer import BagWriter
 from svlm_core.errors import OutputError, SettingsError, SourceError
-from svlm_core.synthetic.scene import Scene
+from svlm_core.synthetic import Story
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +80,7 @@ def test_the_demo_bag_shows_the_synthetic_camera(kind: str, pristine: Path) -> N
     assert third.header.frame_id == 'camera'
     if kind.endswith('raw'):
         pixels = third.data.reshape(42, 56, 3)
-        assert np.array_equal(pixels, Scene(0, 42, 56).frame(0.2))
+        assert np.array_equal(pixels, Story(0, 42, 56).frame(0.2))
 
 
 def test_one_file_of_a_bag_is_a_bag_too(pristine: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_bag_is_never_overwritten_and_never_half_there(
     with pytest.raises(OutputError, match='exists'):
         record_demo_bag(tmp_path / 'bag', DemoBag(1.0))
     frames = iter([np.zeros((168, 224, 3), np.uint8)] * 3)
-    monkeypatch.setattr(Scene, 'frame', lambda self, t: next(frames))
+    monkeypatch.setattr(Story, 'frame', lambda self, t: next(frames))
     with pytest.raises(StopIteration):
         record_demo_bag(tmp_path / 'other', DemoBag(1.0))
     assert [path.name for path in tmp_path.iterdir()] == ['bag']
@@ -365,5 +365,5 @@ def test_the_parts_of_a_split_bag_are_read_in_order(copy: Callable[[str], Path])
     images, problem = read(bag)
     assert 31 < len(images) < 40
     assert 'bag_2.mcap is cut off' in problem
-    room = Scene(1, 42, 56).frame(0)
+    room = Story(1, 42, 56).frame(0)
     assert np.array_equal(images[0].content.data.reshape(42, 56, 3), room)

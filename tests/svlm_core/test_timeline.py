@@ -15,7 +15,7 @@ import pytest
 
 from svlm_core.errors import OutputError
 from svlm_core.records import Record
-from svlm_core.synthetic import Scene
+from svlm_core.synthetic import Story
 from svlm_core.timeline import Picture, clock, percentile, picture, timeline, write_timeline
 
 BEGAN = 1_700_000_000.0
@@ -84,9 +84,9 @@ class Page(HTMLParser):
 
 
 def test_every_second_stands_beside_its_own_pictures() -> None:
-    scene = Scene(1, 64, 64)
+    story = Story(1, 64, 64)
     times = {0: (0, 0.5), 1: (1,), 2: (2, 2.5)}
-    shots = {n: [picture(BEGAN + t, scene.frame(t)) for t in of] for n, of in times.items()}
+    shots = {n: [picture(BEGAN + t, story.frame(t)) for t in of] for n, of in times.items()}
     records = [record(1, ''), record(0), record(2, late=True, latency=1.2)]  # in any order
     page = Page(timeline(records, shots, title='t'))
     kinds = [kind for kind, _, _ in page.rows]
