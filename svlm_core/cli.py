@@ -52,7 +52,10 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     try:
         with stdout_checked():  # help may be all there is to print
-            command = _command(words)
+            try:
+                command = _command(words)
+            finally:
+                sys.stdout.flush()
         status = command.run()
         with stdout_checked():
             sys.stdout.flush()

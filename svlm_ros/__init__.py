@@ -11,7 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-PROGRAMS = ('captioner', 'caption_viewer', 'synthetic_camera')  # in scripts/
+PROGRAMS = ('await_captioner', 'captioner', 'caption_viewer', 'synthetic_camera')  # in scripts/
 
 
 def _missing() -> str:

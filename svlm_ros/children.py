@@ -47,7 +47,7 @@ class Children:
         with path.open('wb') as log:
             process = subprocess.Popen(
                 command,
-                env=environment,
+                env={**environment, 'PYTHONUNBUFFERED': '1'},  # its last words come last
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -147,7 +147,7 @@ def build_messages(ros: str) -> None:
         '--symlink-install',  # so that a change of a launch file or of code needs no new build
         '--event-handlers=console_direct+',
         '--cmake-args',
-        '-DBUILD_TESTING=OFF',  # the linters behind it are not among the wheels
+        '-DBUILD_TESTING=OFF',  # only `colcon test` needs it, and builds anew with it on
         f'-DPython3_EXECUTABLE={PYTHON}',
     ]
     run('building messages', command, environ=environ)

@@ -76,13 +76,18 @@ def test_what_an_operator_looks_for_is_there() -> None:
     )
 
 
-def test_every_topic_and_field_is_one_of_a_running_node(start) -> None:
+def test_every_topic_and_field_is_one_of_a_running_node(start, wait_for) -> None:
     node, _ = start()
-    topics = dict(node.get_publisher_names_and_types_by_node('captioner', '/'))
-    for path in PATHS:
-        match = MESSAGE_PATH.fullmatch(path)
-        assert match, path
-        [kind] = topics[match['topic']]
+    matches = {path: MESSAGE_PATH.fullmatch(path) for path in PATHS}
+    assert all(matches.values())
+
+    def topics() -> dict[str, list[str]]:
+        return dict(node.get_publisher_names_and_types_by_node('captioner', '/'))
+
+    wanted = {match['topic'] for match in matches.values()}
+    wait_for(lambda: wanted <= set(topics()), f'all of {wanted}')
+    for path, match in matches.items():
+        [kind] = topics()[match['topic']]
         package, _, name = kind.split('/')
         message = getattr(importlib.import_module(f'{package}.msg'), name)()
         if match['filter']:

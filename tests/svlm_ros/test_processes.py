@@ -22,6 +22,8 @@ from svlm.msg import Caption  # noqa: E402
 from svlm_ros.synthetic_camera import SyntheticCamera  # noqa: E402
 
 HERE = Path(__file__).parent
+# ROS itself may have been found through the variable.
+PATH = os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get('PYTHONPATH'))))
 FAKE = str(HERE / 'fake_captioner.py')
 
 
@@ -35,7 +37,7 @@ class Process:
                 [sys.executable, *command],
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, 'PYTHONPATH': str(HERE.parents[1]), 'OMP_NUM_THREADS': '1'},
+                env={**os.environ, 'PYTHONPATH': PATH, 'OMP_NUM_THREADS': '1'},
             )
 
     @property

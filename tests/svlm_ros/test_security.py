@@ -161,7 +161,12 @@ def in_use(node) -> dict[str, set[str]]:
     }
 
 
-def test_the_policy_allows_what_a_running_node_does_and_no_more(start) -> None:
+def test_the_policy_allows_what_a_running_node_does_and_no_more(start, wait_for) -> None:
     start()
     node, _ = start(transport='compressed', use_sim_time=True)  # one of the same name beside it
-    assert policy() == {kind: names for kind, names in in_use(node).items() if names}
+    allowed = policy()
+    wait_for(  # the graph is told of a node bit by bit
+        lambda: all(names <= in_use(node)[kind] for kind, names in allowed.items()),
+        f'all of {POLICY.name}',
+    )
+    assert {kind: names for kind, names in in_use(node).items() if names} == allowed
