@@ -168,5 +168,6 @@ def test_the_policy_allows_what_a_running_node_does_and_no_more(start, wait_for)
     wait_for(  # the graph is told of a node bit by bit
         lambda: all(names <= in_use(node)[kind] for kind, names in allowed.items()),
         f'all of {POLICY.name}',
+        60,
     )
     assert {kind: names for kind, names in in_use(node).items() if names} == allowed
