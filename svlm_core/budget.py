@@ -17,8 +17,8 @@ import torch
 
 from svlm_core.cache import Cache
 from svlm_core.capacity import capacity, tokens_per_role
+from svlm_core.card import EMBEDDED
 from svlm_core.config import StreamSettings
-from svlm_core.engine import EMBEDDED
 from svlm_core.errors import DeviceFull
 from svlm_core.free import free_bytes
 from svlm_core.memory import PIECE

@@ -8,6 +8,7 @@ from here. Constants of the published system are those of arXiv 2510.09608 and i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -61,6 +62,12 @@ class StreamSettings:
     text_rounds: int | None = limit(16, 'rounds whose reply stays in place', low=1)
     text_sink: int | None = limit(512, 'oldest tokens of previous text, kept for good', low=0)
     text_window: int | None = limit(512, 'newest tokens of previous text kept', low=0)
+    text_refresh_interval: float | None = limit(
+        None,
+        'policy streaming: seconds after which previous text is encoded anew, without the frames '
+        'it was said of; none: never, as published',
+        low=0.1,
+    )
     reset_every: float = limit(100, 'policy window: seconds between hard resets', low=1)
     fps: float = limit(
         2, 'frames per second of stream; the models are trained at 2', low=0.1, high=120
@@ -124,6 +131,13 @@ class StreamSettings:
         return math.ceil(self.vision_window / self.chunk_seconds - 1e-6)
 
     @property
+    def refresh_rounds(self) -> int | None:
+        """Rounds from one refresh of previous text to the next, with policy streaming."""
+        if self.text_refresh_interval is None or self.policy != 'streaming':
+            return None
+        return max(1, round(self.text_refresh_interval / self.chunk_seconds))
+
+    @property
     def reset_rounds(self) -> int:
         """Rounds from one hard reset to the next, with policy window."""
         return max(1, round(self.reset_every / self.chunk_seconds))
@@ -136,10 +150,20 @@ def preset(name: str, **changes: Any) -> StreamSettings:
     """
     if name not in PRESETS:
         raise SettingsError(f'no preset {name!r}: choose one of {", ".join(PRESETS)}')
+    return laid_over(PRESETS[name], changes)
+
+
+def laid_over(settings: StreamSettings, changes: Mapping[str, Any]) -> StreamSettings:
+    """Settings with `changes` over them; `sampling` may be a mapping of changes of its own.
+
+    Raises SettingsError for an unknown setting or a bad value.
+    """
     try:
-        return replace(PRESETS[name], **changes)
+        if isinstance(drawn := changes.get('sampling'), Mapping):
+            changes = {**changes, 'sampling': replace(settings.sampling, **drawn)}
+        return replace(settings, **changes)
     except TypeError as error:
-        raise SettingsError(f'preset {name}: {error}') from error
+        raise SettingsError(str(error)) from error
 
 
 def check_ranges(settings: Any) -> None:

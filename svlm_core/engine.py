@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from svlm_core.card import EMBEDDED, read_card, suited
 from svlm_core.config import StreamSettings
-from svlm_core.errors import CheckpointError
 from svlm_core.model.checkpoint import Model, load, resolve
 from svlm_core.prompt import ChatTokenizer
 from svlm_core.stream import Stream
-
-EMBEDDED = Path(__file__).parent / 'assets' / 'svlm-tiny'
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,10 @@ class StreamingVLM:
         folder = EMBEDDED if source is None else resolve(source)
         tokenizer = ChatTokenizer(folder)
         model = load(folder, device, dtype)
-        card = model_card(folder)
+        card = read_card(folder)
         info = EngineInfo(
-            model=str(card.get('name', source or folder.name)),
-            trained=bool(card.get('trained', True)),
+            model=card.name or str(source or folder.name),
+            trained=card.trained,
             device=str(model.device),
             dtype=str(model.dtype).removeprefix('torch.'),
             attention=model.language.backend,
@@ -61,25 +58,10 @@ class StreamingVLM:
         return cls(model, tokenizer, info)
 
     def open(self, settings: StreamSettings | None = None) -> Stream:
-        """A new stream; its memory is allocated here, once. Default: preset `robot`.
+        """A new stream; its memory is allocated here, once.
+
+        Default: preset `robot`, with what the model has been trained with.
 
         Raises SettingsError when the settings give the memory no bound and no capacity.
         """
-        return Stream(self._model, self.tokenizer, settings or StreamSettings())
-
-
-def model_card(folder: Path) -> dict[str, object]:
-    """What `svlm.json` beside a checkpoint says of it: its name, and whether it was trained.
-
-    A checkpoint without the file is a trained one of somebody else's.
-    """
-    path = folder / 'svlm.json'
-    if not path.is_file():
-        return {}
-    try:
-        card = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{path} cannot be read: {error}') from error
-    if not isinstance(card, dict):
-        raise CheckpointError(f'{path} must hold one JSON object')
-    return card
+        return Stream(self._model, self.tokenizer, settings or suited('robot', self._model.folder))

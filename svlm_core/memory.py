@@ -131,11 +131,23 @@ class Memory:
         rest = held.segments[number + count :]
         self.transcript = Transcript((*held.segments[:number], *segments, *rest))
         self._lay(upcoming)
-        if not ids:
-            return
-        positions = torch.from_numpy(lay_out([(len(ids), None)], start, 0, 0))  # (3, n)
-        cos, sin = self._rotary.tables(positions)
-        self._model.language(self._embed(ids), cos, sin, cache, start)
+        if ids:
+            self._read_text(self._embed(ids), start)
+
+    @torch.inference_mode()
+    def refresh(self) -> int:
+        """Encode previous text anew where it stands: it sees what is before it, and no frames.
+
+        What follows keeps the keys and values that it has. Returns how many tokens were encoded.
+        """
+        number = self.transcript.find(Role.PREVIOUS)
+        if number is None or not (ids := self.transcript.segments[number].ids):
+            return 0
+        start = self.transcript.starts[number]
+        for piece in self._embed(ids).split(PIECE):
+            self._read_text(piece, start)
+            start += len(piece)
+        return len(ids)
 
     def forget_round(self, number: int) -> None:
         """Take back the segments of a round that could not be encoded, if it has any."""
@@ -158,13 +170,18 @@ class Memory:
                 x[low : low + len(seen)] = seen
         hidden = x[-1]
         for piece in x.split(PIECE):
-            hidden = self._forward(piece)
+            hidden = self._forward(piece)[0]
         return hidden
 
     @torch.inference_mode()
     def say(self, token: int) -> Tensor:
         """Run one sampled token through the model; the hidden state (hidden,) after it."""
-        return self._forward(self._embed((token,)))
+        return self.read((token,))[0]
+
+    @torch.inference_mode()
+    def read(self, ids: tuple[int, ...]) -> Tensor:
+        """Run tokens of a reply through the model; the states (n, hidden) after each of them."""
+        return self._forward(self._embed(ids), len(ids))
 
     @property
     def _upcoming(self) -> float:
@@ -199,12 +216,19 @@ class Memory:
             self.cache.relay(self._stale, *self._rows(self._stale, length))
         self._stale = self.cache.capacity
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, wanted: int = 1) -> Tensor:
+        """Run tokens (T, hidden) through the model; the last hidden states (wanted, hidden)."""
         start, end = self.cache.length, self.cache.length + len(x)
         cos, sin = self._rows(start, end)
-        hidden = self._model.language(x, cos, sin, self.cache, start)
+        states = self._model.language(x, cos, sin, self.cache, start, wanted)
         self.cache.length = end
-        return hidden
+        return states
+
+    def _read_text(self, x: Tensor, start: int) -> None:
+        """Encode text `x` (n, hidden) into slots from `start` on, before which is only text."""
+        positions = torch.from_numpy(lay_out([(len(x), None)], start, 0, 0))  # (3, n)
+        cos, sin = self._rotary.tables(positions)
+        self._model.language(x, cos, sin, self.cache, start)
 
     def _embed(self, ids: tuple[int, ...]) -> Tensor:
         return self._model.language.embed(torch.tensor(ids, device=self._model.device))

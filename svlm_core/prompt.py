@@ -74,6 +74,14 @@ class ChatTokenizer:
             raise SettingsError(f'text has no valid character at place {error.start}') from error
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def words(self, text: str) -> tuple[int, ...]:
+        """Words as they stand in commentary: each behind its space."""
+        return self.encode(''.join(f' {word}' for word in text.split()))
+
+    def reply(self, text: str) -> tuple[int, ...]:
+        """A whole reply as it is learnt: words, terminator, end marker."""
+        return (*self.words(text), *self.encode(TERMINATOR), self.turn_end)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, without special tokens."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)

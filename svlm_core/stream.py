@@ -241,6 +241,24 @@ class Stream:
         assert self.last is not None
         return self.last
 
+    def force(self, frames: np.ndarray, start: float, words: str) -> Tensor:
+        """See a round as `step` does, and take `words` for the reply, whatever it would have been.
+
+        Returns the scores (n, vocabulary) of the n tokens of the reply, each given those before;
+        `last` is the caption. Raises as `step` does, and SettingsError for too long a reply.
+        """
+        ids, limits = self.prompt.tokenizer.reply(words), self.limits
+        if len(ids) > self.settings.max_new_tokens:
+            raise SettingsError(f'a reply of {len(ids)} tokens: open with more max_new_tokens')
+        self._hush()
+        watch, number = Stopwatch(), self._rounds
+        hidden = self._see(frames, start, limits, watch)
+        with watch('prefill'):
+            states = torch.cat([hidden[None], self._memory.read(ids[:-1])])  # (n, hidden)
+        self._close(number, list(ids), start, watch)
+        with torch.inference_mode():
+            return self.model.language.logits(states)
+
     def tokens(self, frames: np.ndarray, start: float) -> Generator[Token, None, None]:
         """The same as `step`, token by token; afterwards `last` is the caption.
 
@@ -322,18 +340,20 @@ class Stream:
 
     def _turn_over(self, view: View, start: float) -> None:
         """Make room for a round and append its prompt."""
-        number, before = self._rounds, self._ended()
+        number, before, settings = self._rounds, self._ended(), self.settings
         if number == 0:
             plan, kept = Plan((), reuse=False, opening=True), self._opened()
         else:
-            plan = plan_round(before, self.settings, number, self.prompt.content)
+            plan = plan_round(before, settings, number, self.prompt.content)
             kept = before.applied(plan)
-        sees = self.settings.vision_rounds != 0
+        sees = settings.vision_rounds != 0
         grid = view.merged if sees else None
         after = kept.extended(self.prompt.round(number, start, grid, plan.opening))
-        self._check_room(len(after) + self.settings.max_new_tokens + CLOSING)
+        self._check_room(len(after) + settings.max_new_tokens + CLOSING)
         self._memory.change(before, plan, after)
         self.reused = self.encoded
+        if number and settings.refresh_rounds and number % settings.refresh_rounds == 0:
+            self.reused -= self._memory.refresh()
         if sees:
             self._views[number] = view
 

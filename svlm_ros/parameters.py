@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
 
+from svlm_core.card import suited
 from svlm_core.config import PRESETS, Sampling, StreamSettings, check_ranges, limit, preset
 from svlm_core.errors import SettingsError
 from svlm_core.shedding import Shed
@@ -183,12 +184,12 @@ class Parameter:
         return self.help + notes
 
 
-def table(name: str = 'robot') -> tuple[Parameter, ...]:
-    """Every parameter of the node, with the defaults of preset `name`.
+def table(name: str = 'robot', stream: StreamSettings | None = None) -> tuple[Parameter, ...]:
+    """Every parameter of the node, with the defaults of preset `name`, or as in `stream`.
 
     Raises SettingsError for an unknown preset.
     """
-    settings = replace(preset(name), ask_tokens=ASK_TOKENS)
+    settings = replace(stream or preset(name), ask_tokens=ASK_TOKENS)
     groups = (NodeSettings(preset=name), settings, settings.sampling)
     return tuple(row for group in groups for row in _rows(group))
 
@@ -198,12 +199,13 @@ def declare(node: Any) -> tuple[NodeSettings, StreamSettings]:
 
     Raises SettingsError, in one line, for a value of the wrong type or out of range.
     """
-    name = next(_declare(node, row) for row in table() if row.name == 'preset')
-    values = {row.field: _declare(node, row) for row in table(name) if row.name != 'preset'}
-    settings = NodeSettings(preset=name, **pick(NodeSettings, values))
-    stream = preset(
-        name, sampling=Sampling(**pick(Sampling, values)), **pick(StreamSettings, values)
-    )
+    first = {r.name: _declare(node, r) for r in table() if r.name in ('preset', 'model')}
+    own = suited(first['preset'], first['model'] or None)
+    rows = (row for row in table(first['preset'], own) if row.name not in first)
+    values = first | {row.field: _declare(node, row) for row in rows}
+    settings = NodeSettings(**pick(NodeSettings, values))
+    drawn = pick(Sampling, values)
+    stream = preset(settings.preset, sampling=drawn, **pick(StreamSettings, values))
     return settings, stream if settings.ask_enabled else replace(stream, ask_tokens=0)
 
 

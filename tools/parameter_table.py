@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from svlm_core.card import suited
 from svlm_core.shedding import CALM, LATE, LEAST_TOKENS, LEAST_VISION, TRIAL
 from svlm_ros.parameters import Parameter, table
 
@@ -23,8 +25,8 @@ GROUPS = {
     'error_lost',
     'The model': 'model device dtype preset',
     'What it is asked': 'query query_tokens previous_text ask.enabled ask_tokens',
-    'What it remembers': 'policy rope vision_window text_rounds text_sink text_window reset_every '
-    'capacity',
+    'What it remembers': 'policy rope vision_window text_rounds text_sink text_window '
+    'text_refresh_interval reset_every capacity',
     'How it looks': 'fps chunk_seconds time_origin time_range max_vision_tokens min_vision_tokens',
     'How it speaks': 'max_new_tokens temperature top_k top_p repetition_penalty seed',
 }
@@ -42,7 +44,8 @@ for which memory was reserved. All others are read once, at start.
 
 ROS has no empty value: -1 stands for none where a limit may be absent, and `['']` for an empty
 list (`[]` will do). Defaults are those of preset `robot`; where preset `reference` has another, it
-stands behind.
+stands behind. So do those of svlm-tiny: a model may bring the settings that it was trained with
+(`stream` in its `svlm.json`), and preset `robot` takes them over.
 """
 TAIL = f"""
 ## Alerts
@@ -79,14 +82,16 @@ try waits twice as long. The status says what is cut (`shedding`).
 def page() -> str:
     """The whole file. Raises ValueError where GROUPS and the parameters differ."""
     rows = {row.name: row for row in table()}
-    others = {row.name: row for row in table('reference') if row.name != 'preset'}
+    reference = {row.name: row for row in table('reference') if row.name != 'preset'}
+    tiny = {row.name: row for row in table('robot', suited('robot', None))}
+    others = {'reference': reference, 'svlm-tiny': tiny}
     named = ' '.join(GROUPS.values()).split()
     if sorted(named) != sorted(rows):
         odd = ', '.join(sorted({*named} ^ {*rows}))
         raise ValueError(f'GROUPS must name each parameter once, and it does not: {odd}')
     parts = [HEAD]
     for title, names in GROUPS.items():
-        lines = [_line(rows[name], others.get(name)) for name in names.split()]
+        lines = [_line(rows[name], others) for name in names.split()]
         head = '| parameter | default | values | changes | meaning |\n|---|---|---|---|---|'
         parts.append(f'\n## {title}\n\n{head}\n' + '\n'.join(lines) + '\n')
     return ''.join(parts) + TAIL
@@ -106,10 +111,11 @@ def main(arguments: list[str]) -> int:
     return 1
 
 
-def _line(row: Parameter, other: Parameter | None) -> str:
+def _line(row: Parameter, others: Mapping[str, Mapping[str, Parameter]]) -> str:
     default = _shown(row.default)
-    if other is not None and other.default != row.default:
-        default += f'; reference: {_shown(other.default)}'
+    for name, rows in others.items():
+        if row.name in rows and rows[row.name].default != row.default:
+            default += f'; {name}: {_shown(rows[row.name].default)}'
     cells = (f'`{row.name}`', default, _values(row), 'live' if row.live else 'at start', row.help)
     return '| ' + ' | '.join(cells) + ' |'
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make svlm-tiny without training: the architecture of Qwen2.5-VL, small, with random weights.
 
-    python training/make_untrained.py --seed 0
+    python training/make_untrained.py --seed 0 --output untrained
 
-The same seed gives the same files, byte for byte, on any machine.
+The same seed gives the same files, byte for byte, on any machine. Tokenizer and shape are those of
+the embedded model; its weights are trained (training/tiny.yaml).
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from tokenizers import Tokenizer
 
 from svlm_core.synthetic.tokenizer import SPECIAL_TOKENS, build_tokenizer, spoken_words
 
-ASSET = Path(__file__).resolve().parents[1] / 'svlm_core' / 'assets' / 'svlm-tiny'
 SEED = 0
 
 HIDDEN, LAYERS, HEADS, KEY_HEADS, WIDTH = 128, 4, 4, 2, 192
@@ -68,7 +68,7 @@ def main() -> None:
     """Write the folder and say what it holds."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--seed', type=int, default=SEED, help='seed of the random weights')
-    parser.add_argument('--output', type=Path, default=ASSET, help='folder to write')
+    parser.add_argument('--output', type=Path, required=True, help='folder to write')
     arguments = parser.parse_args()
     files = checkpoint(arguments.seed)
     write(arguments.output, files)
@@ -181,7 +181,7 @@ def image_config() -> dict:
 def tokenizer_config() -> dict:
     """The `tokenizer_config.json`: which special token plays which part."""
     return {
-        'tokenizer_class': 'Qwen2Tokenizer',
+        'tokenizer_class': 'PreTrainedTokenizerFast',
         'additional_special_tokens': list(SPECIAL_TOKENS[1:]),
         'eos_token': '<|im_end|>',
         'pad_token': '<|endoftext|>',

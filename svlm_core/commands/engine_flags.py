@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from svlm_core.config import PRESETS, Policy, Preset, Rope, Sampling, StreamSettings, preset
+from svlm_core.card import suited
+from svlm_core.config import PRESETS, Policy, Preset, Rope, Sampling, StreamSettings
 from svlm_core.errors import SettingsError
 from svlm_core.notice import untrained
 
@@ -130,7 +131,10 @@ class EngineFlags:
     seed: Annotated[int | Unset, _read('seed', int, 'NUMBER'), _help('seed')] = Unset.PRESET
 
     def settings(self) -> StreamSettings:
-        """The preset with the flags that were given laid over it. Raises SettingsError."""
+        """The preset as it suits the model, with the flags that were given laid over it.
+
+        Raises SettingsError, and CheckpointError for a bad card of the model.
+        """
         if self.model == '':
             raise SettingsError('--model is empty: leave it out for the built-in model')
         flags = {
@@ -149,8 +153,7 @@ class EngineFlags:
         }
         draw = {'temperature': self.temperature, 'seed': self.seed}
         try:
-            sampling = replace(PRESETS[self.preset].sampling, **_given(draw))
-            return preset(self.preset, sampling=sampling, **_given(flags))
+            return suited(self.preset, self.model, sampling=_given(draw), **_given(flags))
         except SettingsError as error:
             raise SettingsError(_as_flags(str(error), (*flags, *draw))) from error
 

@@ -87,18 +87,20 @@ class LanguageModel(nn.Module):
         """Vectors (T, hidden) of token ids (T,)."""
         return self.embed_tokens(ids)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int) -> Tensor:
-        """Read tokens into `memory` from slot `start` on; return the state after the last one.
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int, wanted: int = 1
+    ) -> Tensor:
+        """Read tokens into `memory` from slot `start` on; return the states after the last ones.
 
         `x` (T, hidden), T >= 1; `cos`, `sin` (T, D) float32, from `rope.Rotary.tables`. Returns
-        (hidden,), for `logits`.
+        (wanted, hidden), for `logits`.
         """
         last = len(self.layers) - 1
         reading = Continuation(cos, sin, memory, start, self.backend)
         for index, layer in enumerate(self.layers):
-            # Only the last state is asked for, and above the last layer nothing needs the others.
-            x = layer(x, reading, 1 if index == last else len(x))
-        return self.norm(x[0])
+            # Above the last layer nothing needs the states that are not asked for.
+            x = layer(x, reading, wanted if index == last else len(x))
+        return self.norm(x)
 
     def logits(self, h: Tensor) -> Tensor:
         """Scores (..., vocabulary) float32 of the next token, from states (..., hidden)."""

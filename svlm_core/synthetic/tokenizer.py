@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small tokenizer of svlm-tiny: Qwen's rules and special tokens over the words of a robot.
 
-It is a byte-level BPE like Qwen's own, so any text goes through it; the words of `TEXT` and of
-the chat layout are one token each, and so are single digits, the line feed and ' ...'.
+It is a byte-level BPE like Qwen's own, so any text goes through it. The words of `TEXT` are one
+token each. So that a second of stream is short, so are the pieces of its layout: a role with its
+line feed, two digits, what stands around the seconds in `Time=12.0-13.0s`, and ' ...'.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ SPECIAL_TOKENS = (
     '<|video_pad|>',
 )
 
-# How Qwen cuts text before the merges: digits one by one, a word with the space before it.
+# The layout, then how Qwen cuts text before the merges, but for digits: two by two.
 WORD_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r'(?:system|user|assistant|previous text)\n|Time=|\.0-|\.0s|'
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
     r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
 
 LAYOUT = (
     'system\nuser\nassistant\nprevious text\n',
+    ' '.join(f'{number:02d}' for number in range(100)),
     'You are a helpful assistant.',
     'Time=0.0-1.0s',
     'Describe what the robot sees.',

@@ -158,7 +158,23 @@ class Oracle:
         self._evict(vision_from, reply_from)
         if s.policy == 'recompute':
             self._forget_keys()
+        elif s.text_refresh_interval and i % round(s.text_refresh_interval / s.chunk_seconds) == 0:
+            self._refresh()
         return False
+
+    def _refresh(self) -> None:
+        """Forward the previous text as if nothing but the opening had ever been before it."""
+        place = next((n for n, e in enumerate(self.memory) if e.part == 'said'), 0)
+        said = [entry for entry in self.memory if entry.part == 'said']
+        if not said:
+            return
+        later, self.memory = self.memory[place + len(said) :], self.memory[: place + len(said)]
+        last = self.last_place
+        for entry in said:
+            entry.keys = entry.values = entry.place = None
+        self.last_place = np.float32(place - 1)
+        self._forward()
+        self.memory, self.last_place = self.memory + later, last
 
     def _evict(self, vision_from: int, reply_from: int) -> None:
         """Keep the vision of rounds >= vision_from and the replies of rounds >= reply_from."""

@@ -11,6 +11,7 @@ import torch
 from packaging.requirements import Requirement
 
 from svlm_core import cli, engine
+from svlm_core.card import EMBEDDED, read_card
 from svlm_core.commands import doctor
 
 
@@ -46,7 +47,7 @@ def test_a_machine_that_can_caption_is_well(capsys):
 def test_an_untrained_model_is_called_so(capsys):
     _, lines = examine(capsys)
     (model,) = [line for line in lines if 'default model' in line]
-    assert engine.model_card(engine.EMBEDDED)['trained'] == ('UNTRAINED' not in model)
+    assert read_card(EMBEDDED).trained == ('UNTRAINED' not in model)
 
 
 def test_without_ros_it_is_well_and_says_what_to_do(capsys, without):

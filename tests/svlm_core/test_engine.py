@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import svlm_core
-from svlm_core import StreamingVLM, StreamSettings, preset
-from svlm_core.engine import EMBEDDED, EngineInfo, model_card
+from svlm_core import StreamingVLM, preset
+from svlm_core.card import EMBEDDED, read_card, suited
+from svlm_core.engine import EngineInfo
 from svlm_core.errors import CheckpointError, SettingsError, SvlmError, TokenizerError
 
 
@@ -28,7 +29,7 @@ def test_the_embedded_model_is_the_default_and_says_whether_it_is_trained(noise)
     card = json.loads((EMBEDDED / 'svlm.json').read_text())
     assert (engine.info.model, engine.info.trained) == (card['name'], card['trained'])
     stream = engine.open()
-    assert stream.settings == StreamSettings()
+    assert stream.settings == suited('robot', None)
     assert stream.step(noise(0, 48, 64), 0).held == stream.held > 0
 
 
@@ -63,7 +64,7 @@ def test_a_card_names_the_model(folder):
 def test_a_broken_card_is_named(folder, content):
     (folder / 'svlm.json').write_text(content)
     with pytest.raises(CheckpointError, match=r'svlm\.json'):
-        model_card(folder)
+        read_card(folder)
 
 
 @pytest.mark.parametrize(

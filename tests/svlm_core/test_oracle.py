@@ -41,9 +41,8 @@ def test_the_oracle_alone_reproduces_the_golden_traces(case: str) -> None:
     trace = np.load(PARITY / case / 'trace.npz')
     values = dict(recorded['settings'])
     values['sampling'] = SimpleNamespace(repetition_penalty=values['repetition_penalty'])
-    oracle = Oracle(
-        NaiveModel(PARITY / 'checkpoint'), SimpleNamespace(**values, published_quirks=True)
-    )
+    published = SimpleNamespace(**values, published_quirks=True, text_refresh_interval=None)
+    oracle = Oracle(NaiveModel(PARITY / 'checkpoint'), published)
     for i, chunk in enumerate(recorded['chunks']):
         frames = trace['frames'][i].transpose(0, 2, 3, 1)
         heard = oracle.step(frames, chunk['start'], lambda scores: int(scores.argmax()))
@@ -105,6 +104,7 @@ def streams(
         'text_sink': draw(st.integers(0, 30) | none),
         'text_window': draw(st.integers(0 if robot else 1, 30) | none),
         'reset_every': chunk * draw(st.integers(2, 7)),
+        'text_refresh_interval': draw(st.none() | st.integers(1, 4).map(lambda n: n * chunk)),
         'fps': draw(st.sampled_from((2, 2, 4, 1, 3) if chunk == 1 else (2, 2, 1))),
         'chunk_seconds': chunk,
         'max_new_tokens': draw(st.integers(1, 8)),

@@ -13,6 +13,7 @@ rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
 import yaml  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
+from svlm_core.card import suited  # noqa: E402
 from svlm_core.config import PRESETS, Sampling, StreamSettings, preset  # noqa: E402
 from svlm_core.errors import SettingsError  # noqa: E402
 from svlm_ros.parameters import ASK_TOKENS, LIVE, declare, table  # noqa: E402
@@ -42,8 +43,19 @@ def declared(graph):
 @pytest.mark.parametrize('name', PRESETS)
 def test_without_overrides_a_node_has_the_settings_of_its_preset(declared, name):
     node_settings, settings, _ = declared(preset=name)
-    assert settings == preset(name, ask_tokens=ASK_TOKENS)
+    assert settings == suited(name, None, ask_tokens=ASK_TOKENS)
     assert node_settings.preset == name
+
+
+def test_a_node_takes_over_what_its_model_was_trained_with_unless_it_is_told_otherwise(
+    declared, tmp_path
+):
+    (tmp_path / 'svlm.json').write_text('{"stream": {"text_sink": 33, "text_window": 44}}')
+    _, settings, node = declared(model=str(tmp_path), text_window=55)
+    assert (settings.text_sink, settings.text_window) == (33, 55)
+    assert node.get_parameter('text_sink').value == 33
+    _, published, _ = declared(model=str(tmp_path), preset='reference')
+    assert published == preset('reference', ask_tokens=ASK_TOKENS)
 
 
 def test_a_node_reserves_a_second_memory_unless_it_is_told_not_to(declared):
@@ -185,4 +197,4 @@ def test_the_shipped_file_names_every_parameter_with_its_default():
 
 def test_the_shipped_file_is_good_as_it_is(declared):
     values = yaml.safe_load(CONFIG.read_text(encoding='utf-8'))['/**']['ros__parameters']
-    assert declared(**values)[1] == preset('robot', ask_tokens=ASK_TOKENS)
+    assert declared(**values)[1] == suited('robot', None, ask_tokens=ASK_TOKENS)

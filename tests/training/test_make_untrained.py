@@ -19,7 +19,6 @@ from svlm_core.synthetic.tokenizer import SPECIAL_TOKENS, spoken_words
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSET = ROOT / 'svlm_core' / 'assets' / 'svlm-tiny'
-UNTRAINED = not json.loads((ASSET / 'svlm.json').read_text())['trained']
 
 
 @pytest.fixture(scope='module')
@@ -41,9 +40,15 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.skipif(not UNTRAINED, reason='the shipped model is a trained one')
-def test_the_shipped_folder_is_what_its_recipe_makes(made: Path) -> None:
-    assert files(made) == files(ASSET)
+def test_the_shipped_model_has_the_same_tokenizer_and_shape(made: Path) -> None:
+    own = {'model.safetensors', 'svlm.json', 'README.md'}
+    shipped, blank = files(ASSET), files(made)
+    assert shipped.keys() == blank.keys()
+    for name in shipped.keys() - own:
+        assert shipped[name] == blank[name], name
+    weights = [load_file(folder / 'model.safetensors') for folder in (ASSET, made)]
+    shapes = [{name: weight.shape for name, weight in of.items()} for of in weights]
+    assert shapes[0] == shapes[1]
 
 
 def test_another_seed_gives_other_weights_and_the_same_tokenizer(
@@ -58,7 +63,7 @@ def test_another_seed_gives_other_weights_and_the_same_tokenizer(
 def test_it_says_that_it_is_untrained_and_stays_small(made: Path) -> None:
     assert json.loads((made / 'svlm.json').read_text())['trained'] is False
     assert 'UNTRAINED' in (made / 'README.md').read_text().splitlines()[4]
-    assert sum(path.stat().st_size for path in made.iterdir()) <= 5_000_000
+    assert sum(path.stat().st_size for path in made.iterdir()) <= 6_000_000
     weights = load_file(made / 'model.safetensors')
     assert 1e6 < sum(weight.numel() for weight in weights.values()) < 2e6
 
@@ -116,7 +121,8 @@ def test_transformers_and_the_plain_tokenizer_read_the_same_ids(made: Path) -> N
     [
         *SPECIAL_TOKENS,
         *'0123456789\n',
-        *(' ...', 'Time', 'previous', ' text', 'user', 'assistant', 'system'),
+        *('00', '42', '99', ' ...', 'Time=', '.0-', '.0s'),
+        *('previous text\n', 'user\n', 'assistant\n', 'system\n'),
         *(' robot', ' circle', ' zone'),
     ],
 )
@@ -132,7 +138,9 @@ def test_every_word_of_the_world_is_one_token(made: Path) -> None:
     assert {len(tokenizer.encode(word).ids) for word in words} == {1}
 
 
-def test_the_time_of_a_round_is_ten_tokens_and_two_more_a_digit(made: Path) -> None:
+def test_the_time_of_a_round_is_five_tokens_and_two_more_every_second_digit(made: Path) -> None:
     tokenizer = Tokenizer.from_file(str(made / 'tokenizer.json'))
-    assert len(tokenizer.encode('Time=0.0-1.0s').ids) == 10
-    assert len(tokenizer.encode('Time=10.0-11.0s').ids) == 12
+    assert len(tokenizer.encode('Time=0.0-1.0s').ids) == 5
+    assert len(tokenizer.encode('Time=10.0-11.0s').ids) == 5
+    assert len(tokenizer.encode('Time=3600.0-3601.0s').ids) == 7
+    assert tokenizer.decode(tokenizer.encode('Time=3600.5-3601.5s').ids) == 'Time=3600.5-3601.5s'

@@ -189,7 +189,7 @@ def our_logits(model: Model, story: Story, sizes: list[int]) -> Tensor:
     memory, start, rows = ListMemory(), 0, []
     for size in sizes:
         new = slice(start, start + size)
-        hidden = model.language(story.x[new], cos[new], sin[new], memory, start)
+        hidden = model.language(story.x[new], cos[new], sin[new], memory, start)[0]
         rows.append(model.language.logits(hidden))
         start += size
     return torch.stack(rows)
