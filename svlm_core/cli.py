@@ -21,11 +21,13 @@ try:
     from tyro.conf import subcommand
 
     from svlm_core.commands.caption import Caption
+    from svlm_core.commands.claims import Claims
     from svlm_core.commands.console import stdout_checked
     from svlm_core.commands.doctor import Doctor
     from svlm_core.commands.parity import Parity
     from svlm_core.commands.record_demo_bag import RecordDemoBag
     from svlm_core.commands.replay import Replay
+    from svlm_core.commands.selftest import Selftest
 except KeyboardInterrupt:  # imports take a moment, in which Ctrl-C is to end as quietly as later
     sys.exit(INTERRUPTED)
 
@@ -33,6 +35,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'caption': Caption,
     'replay': Replay,
     'record-demo-bag': RecordDemoBag,
+    'selftest': Selftest,
+    'claims': Claims,
     'parity': Parity,
     'doctor': Doctor,
 }

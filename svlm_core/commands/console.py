@@ -18,6 +18,8 @@ from rich.text import Text
 from svlm_core.errors import OutputError
 from svlm_core.timeline import clock
 
+MARKS = {True: ('ok ', 'green'), None: ('-- ', 'yellow'), False: ('BAD', 'red')}
+
 
 class Screen(Console):
     """A console whose `print` raises OutputError when stdout takes no more."""
@@ -30,6 +32,11 @@ class Screen(Console):
 def screen() -> Screen:
     """Where captions go: stdout, as they are, without guesses about emoji and numbers."""
     return Screen(highlight=False, soft_wrap=True, emoji=False)
+
+
+def errors() -> Console:
+    """Where it is shown how far work is whose results go to stdout: stderr."""
+    return Console(stderr=True, highlight=False)
 
 
 @contextmanager
@@ -52,6 +59,11 @@ def caption_line(start: float, end: float, text: str) -> Text:
     """A caption with its time span; control characters stay out of the terminal."""
     words = ''.join(letter if letter.isprintable() else ' ' for letter in text)
     return Text.assemble((f'{clock(start)} - {clock(end)}', 'dim'), f'  {words}')
+
+
+def marked(ok: bool | None, what: str, found: str) -> Text:
+    """A line of a report: what is well, what is at fault, and what could not be tried (None)."""
+    return Text.assemble(MARKS[ok], f' {what:<16} {found}')
 
 
 @contextmanager

@@ -34,15 +34,14 @@ class Doctor:
         """Print the findings and return the exit status."""
         from rich.text import Text
 
-        from svlm_core.commands.console import screen
+        from svlm_core.commands.console import marked, screen
 
         console = screen()
         findings = python_stack()
         if all(finding.ok for finding in findings):  # the other checks use these libraries
             findings += [finding for check in CHECKS for finding in check()]
         for finding in findings:
-            line = f' {finding.what:<16} {finding.found}'
-            console.print(Text.assemble(MARKS[finding.ok], line))
+            console.print(marked(finding.ok, finding.what, finding.found))
             if finding.advice:
                 console.print(Text(f'{"":21}-> {finding.advice}'))
         return 1 if any(finding.ok is False for finding in findings) else 0
@@ -132,7 +131,6 @@ NEEDED = (  # as imported; pyproject.toml says which versions
 )
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (device, embedded_model, ros)
 BAGS = 'pip install "svlm[bags]", or on Ubuntu with ROS: apt install ros-DISTRO-cv-bridge'
-MARKS = {True: ('ok ', 'green'), None: ('-- ', 'yellow'), False: ('BAD', 'red')}
 
 
 def _images() -> Finding:

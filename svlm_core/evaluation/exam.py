@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An exam: a model tells the synthetic world, and every second of it is marked.
+
+There are two kinds. With gold history each reply is replaced by the true one before the stream
+goes on, so every second is judged on its own. Running free, the model lives with what it said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from svlm_core.synthetic.captions import SILENCE, Meaning, meaning
+from svlm_core.synthetic.story import Story
+
+if TYPE_CHECKING:
+    from svlm_core.stream import Stream
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a second of a world was told: what is true, what was said, and what it cost.
+
+    With gold history `said` has the first choice for each word, given the true ones before it.
+    """
+
+    second: int
+    skill: str
+    truth: Meaning
+    said: str
+    held: int  # tokens in memory afterwards
+    encoded: int  # tokens that went through the model for it
+
+    @property
+    def meant(self) -> Meaning | None:
+        """What was said, as far as it is a sentence of the world."""
+        return meaning(self.said)
+
+    @property
+    def right(self) -> bool:
+        """Whether what was said means what is true."""
+        return self.meant == self.truth
+
+
+def with_gold_history(
+    stream: Stream, story: Story, seconds: Iterable[int], task: str
+) -> Iterator[Mark]:
+    """Mark `seconds` of a world, each told with the true captions before it in memory.
+
+    `stream` is at the first of them; `task` is the query by which the truth is told. Raises as
+    `Stream.force` does.
+    """
+    words = stream.prompt.tokenizer
+    ends = {words.turn_end, words.terminator}
+    for index in seconds:
+        told = story.second(index).told(task)
+        scores = stream.force(story.frames(index), float(index), told)  # (n, vocabulary)
+        first = scores.argmax(-1).tolist()
+        end = next((n for n, token in enumerate(first) if token in ends), len(first))
+        yield _mark(stream, story, index, task, words.decode(first[:end]).strip())
+
+
+def running_free(
+    stream: Stream, story: Story, seconds: Iterable[int], task: str
+) -> Iterator[Mark]:
+    """Mark `seconds` of a world as the model tells them by itself."""
+    for index in seconds:
+        caption = stream.step(story.frames(index), float(index))
+        yield _mark(stream, story, index, task, caption.text)
+
+
+def _mark(stream: Stream, story: Story, index: int, task: str, said: str) -> Mark:
+    now = story.second(index)
+    truth = now.meaning if now.told(task) else SILENCE
+    return Mark(index, now.skill, truth, said, stream.held, stream.held - stream.reused)

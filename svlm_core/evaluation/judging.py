@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of two commentaries is better, window by window: what the paper calls a win rate.
+
+A judge sees one window of both and never learns whose they are; each window is put to it in both
+orders, so that no preference for a place remains. The judge here knows the truth and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from svlm_core.evaluation.exam import Mark
+
+WINDOW = 20  # seconds
+
+
+@dataclass(frozen=True)
+class Bout:
+    """One window: what is true, and what two commentators said of it, second by second."""
+
+    truth: tuple[str, ...]
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+
+Judge = Callable[[Bout], float]  # 1: the first is better; 0: the second is; 0.5: a draw
+
+
+def count_right(bout: Bout) -> float:
+    """The deterministic judge: who has told more seconds right is better."""
+    first, second = (
+        sum(said == true for said, true in zip(of, bout.truth, strict=True))
+        for of in (bout.first, bout.second)
+    )
+    return 0.5 if first == second else float(first > second)
+
+
+def win_rate(ours: Sequence[Mark], theirs: Sequence[Mark], judge: Judge = count_right) -> float:
+    """The share of windows that `ours` wins, a draw being half; both tell the same seconds.
+
+    nan where there is no whole window. Raises ValueError for marks of different seconds.
+    """
+    if [m.second for m in ours] != [m.second for m in theirs]:
+        raise ValueError('two commentaries of different seconds cannot be compared')
+    won = []
+    for low in range(0, len(ours) - WINDOW + 1, WINDOW):
+        pair = ours[low : low + WINDOW], theirs[low : low + WINDOW]
+        truth = tuple(str(mark.truth) for mark in pair[0])
+        a, b = (tuple(_plain(mark) for mark in marks) for marks in pair)
+        won.append((judge(Bout(truth, a, b)) + 1 - judge(Bout(truth, b, a))) / 2)
+    return sum(won) / len(won) if won else float('nan')
+
+
+def _plain(mark: Mark) -> str:
+    """What was said, in the spelling of the truth where it has a meaning."""
+    return mark.said if mark.meant is None else str(mark.meant)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which exams a set of claims needs, how long they are, and what came of them by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from svlm_core.evaluation.claims import Claim, Streams
+from svlm_core.evaluation.conditions import CONDITIONS
+from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.sitting import Paper
+from svlm_core.synthetic.story import seed_to_test
+
+COSTLY_STREAMS, COSTLY_MINUTES = 4, 8  # of conditions whose cost per second grows, or is high
+APART = 1000  # worlds that one seed of the claims has to itself
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is tried: streams, and minutes of each."""
+
+    streams: int = 16
+    minutes: float = 30.0
+
+
+def papers(
+    needed: Iterable[tuple[str, bool]], model: Path | None, seed: int, size: Size
+) -> dict[tuple[str, bool], list[Paper]]:
+    """The exams of every condition that is needed; all conditions have the same worlds."""
+    return {
+        (condition, free): [
+            Paper(model, condition, seed_to_test(seed * APART + number), seconds, free)
+            for number in range(count)
+        ]
+        for condition, free in needed
+        for count, seconds in [_share(condition, size)]
+    }
+
+
+def needs(claims: Sequence[Claim]) -> list[tuple[str, bool]]:
+    """The conditions of these claims, each once with gold history and once free."""
+    names = dict.fromkeys(side.condition for claim in claims for side in (claim.a, claim.b))
+    return [(name, free) for name in names for free in (False, True)]
+
+
+def gathered(
+    planned: Mapping[tuple[str, bool], Sequence[Paper]], marks: Mapping[Paper, Sequence[Mark]]
+) -> Streams:
+    """The marks of every condition, stream by stream."""
+    return {key: [marks[paper] for paper in of] for key, of in planned.items()}
+
+
+def _share(name: str, size: Size) -> tuple[int, int]:
+    """Streams and seconds of a condition."""
+    condition = CONDITIONS[name]
+    minutes = size.minutes if condition.minutes is None else min(size.minutes, condition.minutes)
+    if not condition.costly:
+        return size.streams, round(60 * minutes)
+    # Larger sizes make costly conditions larger in proportion.
+    scale = max(1.0, size.streams / Size.streams), max(1.0, size.minutes / Size.minutes)
+    count = min(size.streams, round(COSTLY_STREAMS * scale[0]))
+    return count, round(60 * min(size.minutes, COSTLY_MINUTES * scale[1]))

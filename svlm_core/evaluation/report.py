@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured, for a person's eye and for another program: tables, plots, all marks."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from svlm_core.errors import OutputError
+from svlm_core.evaluation.bootstrap import mean
+from svlm_core.evaluation.claims import Streams, Verdict
+from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.judging import win_rate
+from svlm_core.evaluation.measures import Consistent, Cost, Measure, Right, Silence, Span
+from svlm_core.synthetic.captions import LAGS
+from svlm_core.synthetic.script import SKILLS
+from svlm_core.timeline import write_whole
+
+BUCKETS = (0, 24, 48, 120, 240, 480, 600, 1200, 1800)  # seconds
+DRAWN = ('streaming', 'refreshed', 'native', 'full attention', 'recompute', 'window')
+WINDOWS = {2: 'vision 2 s', 4: 'vision 4 s', 8: 'vision 8 s', 12: 'vision 12 s', 16: 'refreshed'}
+YARDSTICK = 'refreshed'  # what the others are compared with, window by window
+
+COLUMNS: dict[str, Measure] = {
+    **{skill: Right((skill,)) for skill in SKILLS},
+    'all': Right(),
+    'consistent': Consistent(),
+    'silence precision': Silence(recall=False),
+    'silence recall': Silence(recall=True),
+    'tokens held': Cost(held=True),
+    'tokens encoded': Cost(held=False),
+}
+
+Gold = Mapping[str, Sequence[Sequence[Mark]]]  # by condition
+
+
+def write_report(folder: Path, verdicts: Sequence[Verdict], streams: Streams, title: str) -> None:
+    """Write claims.html, claims.jsonl, table.csv and marks.csv. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
+    rows = table(streams)
+    write_whole(folder / 'claims.jsonl', ''.join(f'{v.to_json()}\n' for v in verdicts))
+    write_whole(folder / 'table.csv', _csv(rows))
+    write_whole(folder / 'marks.csv', _csv(marks(streams)))
+    write_whole(folder / 'claims.html', page(verdicts, streams, rows, title))
+
+
+def table(streams: Streams) -> list[list[str]]:
+    """A row for each condition, with gold history and free; means over streams."""
+    head = ['condition', 'history', 'streams', 'seconds', *COLUMNS, f'wins over {YARDSTICK}']
+    rows = [head]
+    for (condition, free), of in streams.items():
+        values = [mean([measure(m) for m in of]) for measure in COLUMNS.values()]
+        wins = wins_over(streams, condition, free)
+        told = [_number(value) for value in (*values, wins)]
+        size = [str(len(of)), str(max(map(len, of), default=0))]
+        rows.append([condition, 'own' if free else 'gold', *size, *told])
+    return rows
+
+
+def wins_over(streams: Streams, condition: str, free: bool) -> float:
+    """How often a condition wins a window against the yardstick, over what both have told."""
+    pairs = zip(streams[condition, free], streams.get((YARDSTICK, free), ()), strict=False)
+    rates = []
+    for ours, theirs in pairs:
+        count = min(len(ours), len(theirs))
+        rates.append(win_rate(ours[:count], theirs[:count]))
+    return mean(rates)
+
+
+def marks(streams: Streams) -> list[list[str]]:
+    """Every mark, a row each."""
+    rows = [['condition', 'history', 'stream', 'second', 'skill', 'truth', 'said', 'right',
+             'held', 'encoded']]  # fmt: skip
+    for (condition, free), of in streams.items():
+        for number, stream in enumerate(of):
+            rows += [
+                [condition, 'own' if free else 'gold', str(number), str(m.second), m.skill,
+                 str(m.truth), m.said, str(int(m.right)), str(m.held), str(m.encoded)]
+                for m in stream
+            ]  # fmt: skip
+    return rows
+
+
+def page(
+    verdicts: Sequence[Verdict], streams: Streams, rows: Sequence[Sequence[str]], title: str
+) -> str:
+    """The report as one HTML file that needs nothing but itself."""
+    gold = {name: of for (name, free), of in streams.items() if not free}
+    figures = [
+        (
+            'Told right over stream time, gold history',
+            _figure(gold, lambda span: Right(span=span)),
+        ),
+        ('Tokens held in memory over stream time', _figure(gold, lambda s: Cost(True, s))),
+        ('What was seen some seconds ago, by vision window', _staircase(gold)),
+    ]
+    held = sum(verdict.holds for verdict in verdicts)
+    return PAGE.format(
+        title=escape(title),
+        summary=f'{held} of {len(verdicts)} claims hold.',
+        verdicts=_html(_verdict_rows(verdicts)),
+        table=_html(rows),
+        figures=''.join(f'<h2>{escape(name)}</h2>{figure}' for name, figure in figures),
+    )
+
+
+def _verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    def value(number: float, ci: tuple[float, float]) -> str:
+        return f'{_number(number)} [{_number(ci[0])}, {_number(ci[1])}]'
+
+    return [
+        ['claim', 'a', 'b', 'difference', 'holds'],
+        *(
+            [v.claim, value(v.a, v.ci_a), value(v.b, v.ci_b), value(v.diff, v.ci_diff),
+             'yes' if v.holds else 'NO']
+            for v in verdicts
+        ),
+    ]  # fmt: skip
+
+
+def _figure(gold: Gold, measure: Callable[[Span], Measure]) -> str:
+    """A line for each policy over buckets of stream time."""
+    figure = Figure(figsize=(8, 3.4), layout='constrained')
+    axes = figure.subplots()
+    spans = [Span(*pair) for pair in pairwise(BUCKETS)]
+    for name in DRAWN:
+        values = [mean([measure(s)(m) for m in gold.get(name, ())]) for s in spans]
+        axes.plot([s.until for s in spans], values, marker='o', label=name)
+    axes.set_xscale('log')
+    axes.set_xticks([s.until for s in spans], [str(s.until) for s in spans])
+    axes.minorticks_off()
+    axes.set_xlabel('end of the bucket, seconds of stream')
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return _svg(figure)
+
+
+def _staircase(gold: Gold) -> str:
+    """How well lights of some seconds ago are known, by the length of the vision window."""
+    figure = Figure(figsize=(8, 3.4), layout='constrained')
+    axes = figure.subplots()
+    for lag in LAGS:
+        right = Right((f'past_{lag}',), Span(40))
+        values = [mean([right(m) for m in gold.get(name, ())]) for name in WINDOWS.values()]
+        axes.plot(list(WINDOWS), values, marker='o', label=f'{lag} s ago')
+    axes.set_xticks(list(WINDOWS))
+    axes.set_xlabel('vision window, seconds')
+    axes.set_ylim(0, 1.05)
+    axes.legend()
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    drawn = io.StringIO()
+    figure.savefig(drawn, format='svg', metadata={'Date': None})
+    return drawn.getvalue()[drawn.getvalue().index('<svg') :]
+
+
+def _number(value: float) -> str:
+    if value != value:  # nan: nothing was asked
+        return ''
+    return f'{value:.0f}' if abs(value) >= 10 else f'{value:.3f}'
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(rows)
+    return text.getvalue()
+
+
+def _html(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    top = ''.join(f'<th>{escape(cell)}</th>' for cell in head)
+    lines = (''.join(f'<td>{escape(cell)}</td>' for cell in row) for row in body)
+    return f'<table><tr>{top}</tr>{"".join(f"<tr>{line}</tr>" for line in lines)}</table>'
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 24px auto;
+  padding: 0 16px; color: #17202b; }}
+div {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }}
+th, td {{ border: 1px solid #dde2e8; padding: 3px 8px; text-align: left; }}
+svg {{ max-width: 100%; height: auto; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{summary} Means over streams with 95 % bootstrap intervals; a claim holds when the interval of
+the difference lies on the claimed side of 0, or within the margin of "as good".</p>
+<div>{verdicts}</div>
+<h2>All conditions</h2>
+<div>{table}</div>
+{figures}
+</body>
+</html>
+"""

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims: how they are tried, what makes one hold, and what `svlm claims` says of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import pytest
+
+from svlm_core import cli
+from svlm_core.evaluation import claims as table
+from svlm_core.evaluation.claims import CLAIMS, MARGIN, Claim, Side, judge, right
+from svlm_core.evaluation.conditions import CHANGE, CONDITIONS, NEW_TASK
+from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.measures import Cost, Right, Span
+from svlm_core.evaluation.plan import Size, gathered, needs, papers
+from svlm_core.evaluation.sitting import Paper, sit, sit_all
+from svlm_core.synthetic.captions import SILENCE
+from svlm_core.synthetic.script import SKILLS, TASKS
+
+ALL = Right(span=Span())
+
+
+def stream(share: float, held: int = 100) -> list[Mark]:
+    """A stream of which this share of seconds is told right."""
+    return [
+        Mark(n, 'silence', SILENCE, '' if n < share * 100 else 'Oh.', held, 30) for n in range(100)
+    ]
+
+
+def tried(a: list[float], b: list[float], wanted='more', by=1.0):
+    claim = Claim('it is so', Side('a', ALL), Side('b', ALL), wanted, by)
+    return judge(claim, {('a', False): [*map(stream, a)], ('b', False): [*map(stream, b)]}, 3)
+
+
+def test_a_claim_holds_when_the_interval_of_the_difference_is_on_its_side_of_zero():
+    assert tried([0.9, 0.8, 0.95, 0.9], [0.3, 0.2, 0.5, 0.4]).holds
+    assert not tried([0.3, 0.2, 0.5, 0.4], [0.9, 0.8, 0.95, 0.9]).holds
+    assert tried([0.3, 0.2, 0.5, 0.4], [0.9, 0.8, 0.95, 0.9], 'less').holds
+    assert not tried([0.9, 0.1, 0.5, 0.6], [0.1, 0.9, 0.6, 0.5]).holds  # nobody can tell
+
+
+def test_streams_are_compared_in_pairs_so_hard_worlds_do_not_blur_a_difference():
+    found = tried([0.9, 0.5, 0.1, 0.7], [0.88, 0.48, 0.08, 0.68])
+    assert found.holds
+    assert found.diff == pytest.approx(0.02)
+    assert found.ci_a[0] < found.b < found.ci_a[1]
+
+
+def test_as_good_means_that_the_whole_interval_lies_within_the_margin():
+    a = [0.90, 0.91, 0.89, 0.90]
+    assert tried(a, [x + MARGIN / 3 for x in a], 'as good').holds
+    assert not tried(a, [x - 3 * MARGIN for x in a], 'as good').holds
+    assert not tried([0.9, 0.1, 0.5, 0.6], [0.1, 0.9, 0.6, 0.5], 'as good').holds
+
+
+def test_a_claim_about_a_multiple_compares_with_the_multiple():
+    assert tried([0.9, 0.9], [0.2, 0.2], 'more', by=4).holds
+    assert not tried([0.9, 0.9], [0.3, 0.3], 'more', by=4).holds
+
+
+def test_the_costlier_side_may_have_fewer_streams():
+    claim = Claim('it is so', Side('a', ALL), Side('b', ALL), 'more')
+    marks = {('a', False): [stream(1)] * 2, ('b', False): [stream(0.5)] * 2 + [stream(1)] * 9}
+    assert judge(claim, marks, 0).b == 0.5
+
+
+def test_what_was_never_asked_holds_nothing_and_is_null():
+    claim = Claim('it is so', right('a', 'recall'), right('a', 'recall'), 'as good')
+    found = judge(claim, {('a', False): [stream(1)] * 3}, 0)
+    assert not found.holds
+    assert math.isnan(found.a)
+    assert json.loads(found.to_json())['ci_diff'] == [None, None]
+
+
+def test_a_line_has_the_fields_that_were_promised_and_no_others():
+    line = json.loads(tried([0.9, 0.8], [0.3, 0.2]).to_json())
+    assert list(line) == ['claim', 'a', 'b', 'ci_a', 'ci_b', 'diff', 'ci_diff', 'holds', 'seed']
+    assert line['seed'] == 3
+
+
+def test_every_claim_is_about_conditions_and_skills_that_there_are():
+    for claim in CLAIMS:
+        for side in (claim.a, claim.b):
+            assert side.condition in CONDITIONS
+            if isinstance(side.measure, Right):
+                assert set(side.measure.skills) <= set(SKILLS)
+    assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
+    assert NEW_TASK in TASKS
+
+
+def test_all_conditions_are_tried_on_the_same_worlds_and_another_seed_has_others():
+    planned = papers(needs(CLAIMS), None, 1, Size())
+    worlds = {key: [paper.seed for paper in of] for key, of in planned.items()}
+    assert all(of == worlds['refreshed', False][: len(of)] for of in worlds.values())
+    assert len(set(worlds['refreshed', False])) == 16
+    assert all(seed % 2 == 0 for seed in worlds['refreshed', False])  # nothing was trained on them
+    other = papers(needs(CLAIMS), None, 2, Size())
+    assert not {p.seed for of in other.values() for p in of} & set(worlds['refreshed', False])
+
+
+def test_costly_conditions_get_fewer_and_shorter_streams_unless_more_is_asked_for():
+    def size(condition, of):
+        some = papers([(condition, False)], None, 0, of)[condition, False]
+        return len(some), some[0].seconds
+
+    assert size('refreshed', Size()) == (16, 1800)
+    assert size('full attention', Size()) == (4, 480)
+    assert size('vision 2 s', Size()) == (16, 480)
+    assert size('full attention', Size(32, 60)) == (8, 960)
+    assert size('full attention', Size(2, 1)) == (2, 60)
+
+
+@pytest.mark.parametrize('change', ['task pinned', 'task said'])
+def test_a_task_changes_in_its_second_and_the_truth_with_it(change):
+    marks = sit(Paper(None, change, seed=8, seconds=CHANGE + 20, free=False))
+    assert [mark.second for mark in marks] == list(range(CHANGE + 20))
+    later = [mark for mark in marks[CHANGE:] if mark.truth != SILENCE]
+    assert {mark.skill for mark in later} <= set(TASKS[NEW_TASK])
+    assert {mark.skill for mark in marks[:CHANGE] if mark.truth != SILENCE} - set(TASKS[NEW_TASK])
+
+
+def test_full_attention_gets_room_for_all_of_its_stream():
+    marks = sit(Paper(None, 'full attention', seed=8, seconds=40, free=False))
+    held = [mark.held for mark in marks]
+    assert held == sorted(held)
+    assert held[-1] > 2 * held[15]
+
+
+def test_processes_give_the_same_marks_as_one_after_the_other():
+    some = [Paper(None, 'streaming', seed, 12, free) for seed in (2, 4) for free in (True, False)]
+    done: list[int] = []
+    marks = sit_all(some, 2, done.append)
+    assert done == [1, 2, 3, 4]
+    assert marks == {paper: sit(paper) for paper in some}
+    key = 'streaming', False
+    assert gathered({key: [some[1], some[3]]}, marks)[key] == [marks[some[1]], marks[some[3]]]
+
+
+def test_the_command_prints_a_line_for_each_claim_and_writes_a_report(
+    tmp_path, capsys, monkeypatch
+):
+    grows = Claim('it grows', Side('refreshed', Cost(True)), Side('window', Cost(True)), 'more')
+    monkeypatch.setattr(table, 'CLAIMS', (grows,))
+    folder = tmp_path / 'claims'
+    status = cli.main(
+        f'claims --seed 5 --streams 2 --minutes 1 --processes 2 --output {folder}'.split()
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 0
+    assert [json.loads(line)['claim'] for line in lines] == ['it grows']
+    assert (folder / 'claims.jsonl').read_text().splitlines() == lines
+    page = (folder / 'claims.html').read_text()
+    assert 'it grows' in page
+    assert page.count('<svg') == 3
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+    rows = (folder / 'marks.csv').read_text().splitlines()
+    assert len(rows) == 1 + 2 * 2 * 2 * 60
+    assert len((folder / 'table.csv').read_text().splitlines()) == 1 + 4
+
+
+def test_sizes_that_make_no_sense_are_refused(capsys):
+    assert cli.main('claims --streams 1'.split()) == 1
+    assert 'give at least' in capsys.readouterr().err
