@@ -4,13 +4,15 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 DEMO_SECONDS ?= 30
+TINY ?= runs/svlm-tiny
 
-.PHONY: help setup demo test clean
+.PHONY: help setup demo test train-tiny clean
 
 help:
 	@echo 'make demo    set up, then watch a synthetic camera being captioned over ROS 2 topics'
 	@echo 'make test    set up, then run linters, type checks and all tests'
 	@echo 'make setup   create .venv, install pinned packages, build the messages (minutes, once)'
+	@echo 'make train-tiny  make the embedded model again, from nothing, in runs/ (an hour or two)'
 	@echo 'make clean   remove all that the others made'
 	@echo
 	@echo 'PYTHON=python3.12   interpreter, 3.11 to 3.13; now $(PYTHON)'
@@ -36,6 +38,12 @@ test: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	OMP_NUM_THREADS=1 .venv/bin/pytest -x -q
+
+# At most two hours on two cores. Stopped at any moment, it goes on from its newest checkpoint.
+train-tiny: setup
+	@.venv/bin/python training/train.py training/tiny.yaml --output $(TINY) \
+	  $(if $(wildcard $(TINY)/recipe.json),--resume)
+	@echo 'measure it, and make it the default: .venv/bin/python training/ship.py $(TINY) --seed N'
 
 clean:
 	rm -rf .venv build install log demo_output *.egg-info

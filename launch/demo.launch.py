@@ -26,8 +26,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             declare('rate', default_value='10.0', description='frames per second of the camera'),
-            declare('width', default_value='320', description='pixels of a frame'),
-            declare('height', default_value='240', description='pixels of a frame'),
+            declare('width', default_value='224', description='pixels of a frame'),
+            declare('height', default_value='224', description='pixels of a frame'),
             declare('seed', default_value='0', description='which synthetic world is shown'),
             declare('duration', default_value='0.0', description='seconds of camera; 0: no end'),
             declare('image', default_value='camera/image_raw', description='topic of the camera'),
@@ -39,7 +39,8 @@ def generate_launch_description() -> LaunchDescription:
                 executable='synthetic_camera',
                 name='synthetic_camera',
                 namespace=value('namespace'),
-                parameters=[camera],
+                # The world waits for the captioner: what is told first is asked for later.
+                parameters=[camera, {'listeners': 1}],
                 remappings=[('image', value('image'))],
                 output='screen',
                 on_exit=[Shutdown(reason='the camera has ended')],

@@ -23,12 +23,13 @@ FILE = 'svlm.json'
 class Card:
     """What is known of a checkpoint.
 
-    `stream` holds settings that differ from preset `robot`, sampling inside: those with which it
-    was trained.
+    `limits` is a sentence on what it does not know, to be told to its user. `stream` holds the
+    settings it was trained with that differ from preset `robot`, sampling inside.
     """
 
     name: str | None = None
     trained: bool = True
+    limits: str = ''
     stream: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,5 +91,9 @@ def _card(path: Path) -> Card:
     if not isinstance(content, dict) or not isinstance(content.get('stream', {}), dict):
         raise CheckpointError(f'{path} must hold one JSON object, and so must its stream')
     name = content.get('name')
-    trained, stream = bool(content.get('trained', True)), content.get('stream', {})
-    return Card(None if name is None else str(name), trained, stream)
+    return Card(
+        name=None if name is None else str(name),
+        trained=bool(content.get('trained', True)),
+        limits=str(content.get('limits', '')),
+        stream=content.get('stream', {}),
+    )

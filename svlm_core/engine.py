@@ -23,6 +23,7 @@ class EngineInfo:
     dtype: str
     attention: str
     parameters: int
+    limits: str = ''  # what the model does not know, in its own words
 
 
 class StreamingVLM:
@@ -51,6 +52,7 @@ class StreamingVLM:
             device=str(model.device),
             dtype=str(model.dtype).removeprefix('torch.'),
             attention=model.language.backend,
+            limits=card.limits,
             parameters=sum(
                 p.numel() for part in (model.language, model.vision) for p in part.parameters()
             ),

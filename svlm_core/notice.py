@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one sentence that must stand over captions which mean nothing."""
+"""The one sentence that must stand over captions which mean nothing, or may."""
 
 from __future__ import annotations
 

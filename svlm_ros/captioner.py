@@ -158,7 +158,7 @@ class Captioner(Program, LifecycleNode):
             f'{info.dtype} on {info.device}, {info.attention} attention, memory for '
             f'{len(self.cameras)} x {capacity} tokens ({held / 2**20:.1f} MiB)'
         )
-        if warning := untrained(info.model, info.trained):
+        if warning := untrained(info.model, info.trained) or info.limits:
             self.get_logger().warning(warning)
         self._set_state(Status.INACTIVE)
 

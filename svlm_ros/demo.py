@@ -247,7 +247,8 @@ def summary(records: list[Record], output: Path) -> str:
 
 def start_nodes(children: Children, demo: Demo) -> None:
     """Start the camera and the captioner."""
-    camera = {'seed': demo.seed, 'rate': demo.rate, 'height': SIZE, 'width': SIZE}
+    # The world waits for the captioner and for us: what its first seconds tell is asked for later.
+    camera = {'seed': demo.seed, 'rate': demo.rate, 'height': SIZE, 'width': SIZE, 'listeners': 2}
     captioner = {'model': demo.model} if demo.model else {}
     for name, values in (('captioner', captioner), ('synthetic_camera', camera)):
         ros = ['--ros-args', '-r', f'image:={TOPIC}']

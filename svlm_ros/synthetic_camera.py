@@ -29,8 +29,8 @@ class CameraSettings:
     """What the camera shows, and how. Raises SettingsError for a value out of range."""
 
     seed: int = limit(0, 'which synthetic world; the same seed shows the same', low=0)
-    width: int = limit(320, 'pixels', low=28, high=7680)
-    height: int = limit(240, 'pixels', low=28, high=4320)
+    width: int = limit(224, 'pixels', low=28, high=7680)
+    height: int = limit(224, 'pixels', low=28, high=4320)
     rate: float = limit(10.0, 'frames per second', low=0.01, high=1000)
     encoding: str = limit('rgb8', f'one of {", ".join(ENCODINGS)}')
     duration: float = limit(0.0, 'seconds after which the node ends; 0: never', low=0)

@@ -27,7 +27,7 @@ class DemoBag:
     seed: int = limit(0, 'which synthetic world; the same seed shows the same', low=0)
     rate: float = limit(10.0, 'frames per second', low=0.1, high=1000)
     width: int = limit(224, 'pixels', low=28, high=7680)
-    height: int = limit(168, 'pixels', low=28, high=4320)
+    height: int = limit(224, 'pixels', low=28, high=4320)
     storage: StorageName = limit('mcap', 'format of the file in the bag')
     compressed: bool = limit(False, 'JPEG on TOPIC/compressed rather than raw pixels')
 

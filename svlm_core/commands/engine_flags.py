@@ -195,8 +195,8 @@ def introduction(info: EngineInfo) -> str:
 
 
 def warning(info: EngineInfo) -> str:
-    """What must stand over every caption of this engine; empty for a trained model."""
-    return untrained(info.model, info.trained)
+    """What must stand over every caption of this engine; empty where there is nothing to say."""
+    return untrained(info.model, info.trained) or info.limits
 
 
 def _as_flags(line: str, settings: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ class RecordDemoBag:
     seed: Annotated[int, arg(help='which synthetic world', metavar='NUMBER')] = 0
     rate: Annotated[float, arg(help='frames per second', metavar='RATE')] = 10
     width: Annotated[int, arg(help='pixels', metavar='PIXELS')] = 224
-    height: Annotated[int, arg(help='pixels', metavar='PIXELS')] = 168
+    height: Annotated[int, arg(help='pixels', metavar='PIXELS')] = 224
     storage: Annotated[Literal['mcap', 'db3'], arg(help='format of the file in the bag')] = 'mcap'
     compressed: Annotated[bool, arg(help='JPEG rather than raw pixels')] = False
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engine, warning
+from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engine
 from svlm_core.errors import SettingsError
 
 
@@ -41,7 +41,7 @@ class Selftest:
 
         flags, console, fault = self.engine, screen(), False
         engine = load_engine(flags.model, flags.device, flags.dtype)
-        console.print(warning(engine.info) or introduction(engine.info))
+        console.print(introduction(engine.info))
         seeds = [seed_to_test(self.world + n) for n in range(self.worlds)]
         for found in selftest(engine, settings, seeds, self.seconds):
             console.print(marked(found.ok, found.what, found.found))

@@ -207,6 +207,12 @@ CLAIMS = (
     _seen(12, 12, 'refreshed'),
     _seen(15, 12, 'refreshed'),
     Claim(
+        'frames that are brought back as ReKV does disturb a model of fixed rounds',
+        right('retrieval'),
+        right('streaming'),
+        'less',
+    ),
+    Claim(
         'ours: plain reuse of keys loses facts that text refresh keeps',
         right('streaming', 'recall'),
         right('refreshed', 'recall'),

@@ -39,6 +39,7 @@ PLAIN = {'policy': 'streaming', 'text_refresh_interval': None}
 OURS = {'policy': 'streaming', 'text_refresh_interval': REFRESH}
 
 CONDITIONS: dict[str, Condition] = {
+    'robot': Condition(),
     'streaming': Condition(PLAIN),
     'refreshed': Condition(OURS),
     'full attention': Condition({'policy': 'full_attention'}, costly=True),

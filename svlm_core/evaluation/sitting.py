@@ -4,24 +4,25 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 
 import torch
 
-from svlm_core.capacity import whole_stream
+from svlm_core.capacity import capacity, tokens_per_role, whole_stream
 from svlm_core.caption import Answer
 from svlm_core.card import suited
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.conditions import CHANGE, CONDITIONS, NEW_TASK, Condition
 from svlm_core.evaluation.exam import Mark, running_free, with_gold_history
+from svlm_core.evaluation.retrieval import Retriever
 from svlm_core.prompt import Prompt
 from svlm_core.stream import Stream
 from svlm_core.synthetic.story import Story
+from svlm_core.transcript import Role
 
 ROOM = 64  # tokens for a task that is said as a turn
 
@@ -57,15 +58,18 @@ def sit(paper: Paper) -> list[Mark]:
     condition, story = CONDITIONS[paper.condition], Story(paper.seed)
     stream = open_for(condition, paper)
     tell = running_free if paper.free else with_gold_history
-    task = stream.query
-    if condition.change == 'never':
-        return list(tell(stream, story, range(paper.seconds), task))
-
-    def changed() -> Iterator[Mark]:
-        change_task(stream, condition)
-        yield from tell(stream, story, range(CHANGE, paper.seconds), NEW_TASK)
-
-    return list(chain(tell(stream, story, range(CHANGE), task), changed()))
+    retriever = Retriever(stream, condition.retrieved) if condition.retrieved else None
+    task, marks = stream.query, list[Mark]()
+    for second in range(paper.seconds):
+        if second == CHANGE and condition.change != 'never':
+            task = NEW_TASK
+            change_task(stream, condition)
+        if retriever is not None:
+            retriever.before(story.frames(second))
+        marks += tell(stream, story, [second], task)
+        if retriever is not None:
+            retriever.after(story.frames(second))
+    return marks
 
 
 def open_for(condition: Condition, paper: Paper) -> Stream:
@@ -74,9 +78,12 @@ def open_for(condition: Condition, paper: Paper) -> Stream:
     settings = suited('robot', paper.model, **condition.settings)
     if condition.change == 'said':
         settings = replace(settings, ask_tokens=ROOM)
+    prompt = Prompt(engine.tokenizer, settings)
     if settings.policy == 'full_attention':
-        room = whole_stream(Prompt(engine.tokenizer, settings), settings, paper.seconds)
-        settings = replace(settings, capacity=room)
+        settings = replace(settings, capacity=whole_stream(prompt, settings, paper.seconds))
+    elif condition.retrieved:
+        back = condition.retrieved * tokens_per_role(prompt, settings)[Role.VISION]
+        settings = replace(settings, capacity=capacity(prompt, settings) + back)
     return engine.open(settings)
 
 

@@ -145,6 +145,7 @@ class Recipe:
     """All that decides what comes out: the same recipe on the same machine, the same weights."""
 
     name: str = limit('svlm', 'name of the model that comes out')
+    limits: str = limit('', 'a sentence for its users on what it does not know')
     stages: tuple[Stage, ...] = limit((), 'one after the other')
     model: Learner = field(default_factory=Learner, metadata={'help': 'what learns'})
     stream: StreamSettings = field(

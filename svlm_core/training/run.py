@@ -163,6 +163,7 @@ def card(recipe: Recipe, stage: Stage, source: Path, trainer: ChunkTrainer) -> d
     return {
         'name': recipe.name,
         'trained': True,
+        'limits': recipe.limits,
         'seed': recipe.seed,
         'parameters': parameters(source),
         'stream': differences(recipe.stream),

@@ -42,7 +42,7 @@ def test_what_a_user_asks_for_goes_before_what_the_model_was_trained_with(folder
 
 
 def test_a_checkpoint_without_a_card_is_somebody_elses_trained_one(tmp_path):
-    assert read_card(tmp_path) == Card(None, True, {})
+    assert read_card(tmp_path) == Card(None, True, '', {})
     assert suited('robot', tmp_path) == preset('robot')
 
 

@@ -71,5 +71,11 @@ def test_it_prints_tokens_and_memory_of_every_stage(name: str) -> None:
     text = io.StringIO()
     show(read_recipe(ROOT / 'training' / f'{name}.yaml'), Console(file=text, width=99))
     printed = text.getvalue()
-    for part in ('sft: 2800 steps of 16 samples', 'annealing', 'tokens', 'to learn', 'optimiser'):
+    for part in (
+        'sft: 1500 steps of 16 samples',
+        'clips: 800 steps',
+        'tokens',
+        'to learn',
+        'optimiser',
+    ):
         assert part in printed

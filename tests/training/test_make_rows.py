@@ -82,7 +82,7 @@ def test_a_bag_and_its_notes_become_samples_of_what_was_seen(
     late = videos[1]
     assert 'previous text\n It starts well.\n' in engine.tokenizer.decode(late.ids.tolist())
     assert ' The end is near. ...' in engine.tokenizer.decode(late.labels.tolist())
-    seen = torch.from_numpy(Story(2, 168, 224).frames(3)).float()  # the row begins with second 3
+    seen = torch.from_numpy(Story(2, 224, 224).frames(3)).float()  # the row begins with second 3
     mean = late.film[:2].float().mean(dim=(1, 2))
     torch.testing.assert_close(mean, seen.mean(dim=(1, 2)), rtol=0, atol=2.0)
 

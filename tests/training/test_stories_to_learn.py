@@ -92,6 +92,43 @@ def test_what_is_retold_is_cut_to_the_same_text_as_the_whole(
         assert len(few) < 40
 
 
+def learnt(engine: StreamingVLM, sample) -> list[str]:
+    """The replies that a sample is to be learnt from."""
+    return [part.strip() for part in engine.tokenizer.decode(sample.labels.tolist()).split(' ...')]
+
+
+def test_clips_have_no_history_and_teach_only_what_they_show(engine: StreamingVLM) -> None:
+    stories = source(engine, samples=20, run=1, window=4, overlap=0, length=60, history=False)
+    asked = set()
+    for number in range(20):
+        sample, story = stories[number], Story(seed_to_train(number))
+        first = beginning(engine, sample)
+        text = engine.tokenizer.decode(sample.ids.tolist())
+        assert 'previous text\n\nuser' in text  # nothing stands between
+        shown = [story.second(second) for second in range(first, first + 4)]
+        known = [now for now in shown if now.source is None or now.source >= first]
+        assert learnt(engine, sample)[:-1] == [now.caption for now in known]
+        asked |= {now.skill for now in known}
+    assert 'code' in asked
+    assert 'count' not in asked
+
+
+def test_a_task_that_changes_is_learnt_from_its_change_on(engine: StreamingVLM) -> None:
+    stories = source(engine, samples=60, run=1, window=24, overlap=12, length=200, tasks=1.0)
+    changed = 0
+    for number in range(60):
+        sample, story = stories[number], Story(seed_to_train(number))
+        first = beginning(engine, sample)
+        text = engine.tokenizer.decode(sample.ids.tolist())
+        task = next(query for query in TASKS if query in text)
+        told = [story.second(first + place).told(task) for place in range(24)]
+        replies = learnt(engine, sample)[:-1]
+        if len(replies) < 24:
+            changed += 1
+        assert not replies or replies[-1] == told[-1]
+    assert 5 < changed < 40
+
+
 def test_a_stream_of_other_rounds_than_seconds_is_refused(engine: StreamingVLM) -> None:
     with pytest.raises(SettingsError, match='2 fps and rounds of 1 second'):
         StorySource(Stories(), composer(engine, preset('robot', fps=4)))
