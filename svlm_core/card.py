@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from svlm_core import hub
 from svlm_core.config import StreamSettings, laid_over, preset
 from svlm_core.errors import CheckpointError, SettingsError
 
@@ -73,10 +74,8 @@ def _file(model: Path | str) -> Path:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder / FILE
-    import huggingface_hub  # slow to import, and needed only here
-
     try:
-        return Path(huggingface_hub.hf_hub_download(str(model), FILE))
+        return hub.single(str(model), FILE)
     except (OSError, ValueError):  # it has none, or no such model: loading it will tell
         return folder / FILE
 

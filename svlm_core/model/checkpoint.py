@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from svlm_core import hub
 from svlm_core.errors import CheckpointError, SettingsError
 from svlm_core.model.attention import choose_backend
 from svlm_core.model.config import DTYPES, ModelConfig, read_config, read_json
@@ -82,10 +83,8 @@ def resolve(name: Path | str) -> Path:
         return folder
     if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(name)):
         raise CheckpointError(f'{name} is no folder, and no name on the Hugging Face Hub')
-    import huggingface_hub  # slow to import, and needed only here
-
     try:
-        return Path(huggingface_hub.snapshot_download(str(name), allow_patterns=FILES))
+        return hub.snapshot(str(name), FILES)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise CheckpointError(

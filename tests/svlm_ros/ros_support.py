@@ -125,6 +125,7 @@ class FakeEngine:
             dtype='float32',
             attention='none',
             parameters=1234,
+            limits='',
         )
 
     def open(self, settings: Any) -> FakeStream:

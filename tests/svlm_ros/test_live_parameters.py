@@ -21,7 +21,8 @@ def running(graph):
     """A node whose parameters are live, and the names of each change that it was told of."""
 
     def start(**values):
-        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        given = {'max_vision_tokens': 768, **values}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
         node = graph.add(rclpy.create_node('captioner', parameter_overrides=overrides))
         told = []
         live = Live(node, *declare(node), told.append)
@@ -55,9 +56,9 @@ def test_a_change_is_in_force_at_once_and_told_by_name(running):
 
 def test_settings_of_the_stream_and_its_sampling_change_too(running):
     node, live, told = running()
-    assert not together(node, max_new_tokens=8, temperature=0, top_k=1, alert_period=3)
+    assert not together(node, max_new_tokens=8, temperature=0.5, top_k=1, alert_period=3)
     assert live.now.stream.max_new_tokens == 8
-    assert (live.now.stream.sampling.temperature, live.now.stream.sampling.top_k) == (0.0, 1)
+    assert (live.now.stream.sampling.temperature, live.now.stream.sampling.top_k) == (0.5, 1)
     assert live.now.node.alert_period == 3.0
     assert told == [{'max_new_tokens', 'temperature', 'top_k', 'alert_period'}]
 

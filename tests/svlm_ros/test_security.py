@@ -47,9 +47,9 @@ MODULES = {
     'smtplib': '',
     'httpx': '',
     'aiohttp': '',
-    'multiprocessing': '',
+    'multiprocessing': 'svlm_core/evaluation/sitting.py',  # exams, in processes of its own
     'pty': '',
-    'huggingface_hub': 'svlm_core/model/checkpoint.py',  # a model that is named org/name
+    'huggingface_hub': 'svlm_core/hub.py',  # a model that is named org/name
     'socket': 'svlm_core/video/cameras.py',  # the camera of a URL, for `svlm caption`
     'subprocess': 'svlm_ros/children.py',  # the nodes of the demo
 }

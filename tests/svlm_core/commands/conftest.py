@@ -50,7 +50,7 @@ def tokenizer() -> ChatTokenizer:
 def engine(monkeypatch, tokenizer):
     """An engine that needs no model; `engine.stream` is the stream it opened."""
     fake = SimpleNamespace(trained=True, stream=None, before_each=lambda number: None)
-    fake.loaded = None
+    fake.loaded, fake.limits = None, ''
 
     def open_stream(settings: StreamSettings) -> FakeStream:
         fake.stream = FakeStream(settings)
@@ -61,7 +61,7 @@ def engine(monkeypatch, tokenizer):
         fake.loaded = (model, device, dtype)
         info = SimpleNamespace(
             model='fake', trained=fake.trained, device='cpu', dtype='float32',
-            attention='sdpa', parameters=1_200_000,
+            attention='sdpa', parameters=1_200_000, limits=fake.limits,
         )  # fmt: skip
         return SimpleNamespace(info=info, open=open_stream, tokenizer=tokenizer)
 

@@ -67,6 +67,15 @@ def test_captions_are_printed_and_written(engine, video, tmp_path, capfd):
     assert out['vtt'].read_text().count('-->') == out['srt'].read_text().count('-->') == 3
 
 
+def test_what_a_model_does_not_know_is_said_once_and_in_the_subtitles(
+    engine, video, tmp_path, capfd
+):
+    engine.limits = 'fake knows greys alone'
+    assert svlm(video, '--vtt', tmp_path / 'out.vtt') == 0
+    assert capfd.readouterr().err.count('fake knows greys alone') == 1
+    assert 'NOTE fake knows greys alone' in (tmp_path / 'out.vtt').read_text()
+
+
 def test_an_untrained_model_is_named_so_once_and_in_the_subtitles(engine, video, tmp_path, capfd):
     engine.trained = False
     assert svlm(video, '--duration', 2, '--vtt', tmp_path / 'out.vtt') == 0
@@ -157,7 +166,7 @@ def test_the_length_of_a_file_bounds_what_no_limit_bounds(engine, video, tmp_pat
     assert svlm(video, *flags.split()) == 0
     whole = engine.stream.settings.capacity
     assert svlm(video, *flags.split(), '--duration', 2) == 0
-    assert 500 < engine.stream.settings.capacity < whole
+    assert 100 < engine.stream.settings.capacity < whole
     assert svlm(video) == 0
     assert engine.stream.settings.capacity is None
     capfd.readouterr()
