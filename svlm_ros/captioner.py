@@ -26,7 +26,7 @@ from svlm.msg import Status
 from svlm_core.config import StreamSettings
 from svlm_core.desk import Desk
 from svlm_core.errors import SvlmError
-from svlm_core.notice import untrained
+from svlm_core.notice import warning
 from svlm_ros import diagnostics, inputs, parameters
 from svlm_ros.camera import Camera
 from svlm_ros.live import Live
@@ -158,8 +158,8 @@ class Captioner(Program, LifecycleNode):
             f'{info.dtype} on {info.device}, {info.attention} attention, memory for '
             f'{len(self.cameras)} x {capacity} tokens ({held / 2**20:.1f} MiB)'
         )
-        if warning := untrained(info.model, info.trained) or info.limits:
-            self.get_logger().warning(warning)
+        if notice := warning(info):
+            self.get_logger().warning(notice)
         self._set_state(Status.INACTIVE)
 
     def _activate(self) -> None:

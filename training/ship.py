@@ -20,7 +20,7 @@ from svlm_core.card import EMBEDDED
 from svlm_core.evaluation.bootstrap import interval, mean
 from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.measures import Consistent, Measure, Right, Silence, Span
-from svlm_core.evaluation.plan import Size, papers
+from svlm_core.evaluation.plan import Size, gathered, papers
 from svlm_core.evaluation.sitting import sit_all
 from svlm_core.synthetic.script import SKILLS
 from svlm_core.timeline import write_whole
@@ -103,7 +103,7 @@ def main() -> None:
     planned = papers([('robot', False), ('robot', True)], model, given.seed, size)
     every = [paper for of in planned.values() for paper in of]
     marks = sit_all(every, os.cpu_count() or 1, lambda done: print(f'{done} of {len(every)}'))
-    gold, free = ([marks[paper] for paper in of] for of in planned.values())
+    gold, free = gathered(planned, marks).values()
     card = json.loads((model / 'svlm.json').read_text())
     text = README.format(
         parameters=card['parameters'],

@@ -22,11 +22,11 @@ from svlm_core.commands.engine_flags import (
     introduction,
     load_engine,
     open_stream,
-    warning,
 )
 from svlm_core.commands.sessions import FileSession, LiveSession, Session
 from svlm_core.config import StreamSettings
 from svlm_core.errors import OutputError, SettingsError
+from svlm_core.notice import warning
 from svlm_core.records import Record
 from svlm_core.timeline import clock
 from svlm_core.video.cameras import kind_of_camera, masked

@@ -16,7 +16,6 @@ from tyro.constructors import PrimitiveConstructorSpec
 from svlm_core.card import suited
 from svlm_core.config import PRESETS, Policy, Preset, Rope, Sampling, StreamSettings
 from svlm_core.errors import SettingsError
-from svlm_core.notice import untrained
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
     from svlm_core.engine import EngineInfo, StreamingVLM
@@ -192,11 +191,6 @@ def introduction(info: EngineInfo) -> str:
     """One line about an engine."""
     size = f'{info.parameters / 1e6:,.1f} M parameters'
     return f'{info.model}: {size}, {info.dtype} on {info.device}, attention {info.attention}'
-
-
-def warning(info: EngineInfo) -> str:
-    """What must stand over every caption of this engine; empty where there is nothing to say."""
-    return untrained(info.model, info.trained) or info.limits
 
 
 def _as_flags(line: str, settings: Iterable[str]) -> str:

@@ -12,9 +12,10 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from svlm_core.bags import require_rosbags
 from svlm_core.commands.console import caption_line, progress, screen, signals, tell
-from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engine, warning
+from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engine
 from svlm_core.errors import SettingsError, SvlmError
 from svlm_core.mailbox import MAX_AGE
+from svlm_core.notice import warning
 from svlm_core.timeline import clock
 
 if TYPE_CHECKING:  # the library rosbags is there only with svlm[bags]

@@ -39,28 +39,29 @@ class Retriever:
     def __init__(self, stream: Stream, count: int) -> None:
         self._stream, self._count = stream, count
         self._blocks: list[Block] = []
+        self._newest = torch.empty(0)  # (hidden,) what the frames of the newest round look like
 
     @torch.inference_mode()
     def before(self, frames: np.ndarray) -> None:
         """Exchange what was brought back for what suits the `frames` of the round to come."""
         stream, window = self._stream, self._stream.settings.vision_rounds
+        looks = self._newest = self._looks(frames)
         if not self._blocks or window is None:
             return
         gone = self._blocks[: -window + 1] if window > 1 else self._blocks
-        looks = self._looks(frames)
         close = sorted(gone, key=lambda b: -float(cosine_similarity(b.looks, looks, dim=0)))
         chosen = sorted(close[: self._count], key=lambda b: b.segment.round or 0)
         stream.restore(with_blocks(stream.state(), chosen))
 
     @torch.inference_mode()
-    def after(self, frames: np.ndarray) -> None:
-        """Keep what the newest round has put into the memory."""
+    def after(self) -> None:
+        """Keep what the round has put into the memory, of whose frames `before` was told."""
         held = self._stream.state().held
         number = max(n for n, s in enumerate(held.transcript.segments) if s.role is Role.VISION)
         low, high = held.transcript.starts[number : number + 2]
         planes = {name: plane[:, low:high].clone() for name, plane in held.filled.items()}
         segment = held.transcript.segments[number]
-        self._blocks.append(Block(segment, planes, self._looks(frames)))
+        self._blocks.append(Block(segment, planes, self._newest))
 
     def _looks(self, frames: np.ndarray) -> Tensor:
         stream = self._stream

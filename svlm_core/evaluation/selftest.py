@@ -16,6 +16,7 @@ from time import perf_counter
 from svlm_core.config import StreamSettings
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.exam import Mark, with_gold_history
+from svlm_core.evaluation.measures import Right, Span, share
 from svlm_core.synthetic.captions import LAGS
 from svlm_core.synthetic.story import Story
 
@@ -51,16 +52,18 @@ def selftest(
     """
     yield _speed(measure(engine, settings, seeds[0], seconds), settings)
     marks = tell(engine, settings, seeds, seconds)
-    seen = share(marks, range(24))
+    seen = Right(span=Span(0, 24))(marks)
     knows = seen >= SEES
     yield Finding('eyes', knows or None, f'{seen:.0%} of the first 24 s told right')
     if knows:
-        yield _sink(engine, settings, seeds, seconds, marks)
+        without = replace(settings, text_sink=0)
+        yield _sink(marks, tell(engine, without, seeds, seconds))
         yield _window(settings, marks)
     else:
         note = 'not tried: this model does not tell the synthetic world'
         yield from (Finding(what, None, note) for what in ('sink', 'vision window'))
-    yield _gap(engine, settings, seeds, seconds, marks)
+    anew = replace(settings, policy='recompute', text_refresh_interval=None)
+    yield _gap(settings, marks, tell(engine, anew, seeds, seconds))
 
 
 def tell(
@@ -72,15 +75,6 @@ def tell(
         stream.reset()
         marks += with_gold_history(stream, Story(seed), range(seconds), settings.query)
     return marks
-
-
-def share(marks: Sequence[Mark], seconds: range, *skills: str) -> float:
-    """The share of right ones among the marks of `seconds` and `skills`; of all if none is named.
-
-    nan where there are none.
-    """
-    asked = [m.right for m in marks if m.second in seconds and (not skills or m.skill in skills)]
-    return sum(asked) / len(asked) if asked else float('nan')
 
 
 def measure(engine: StreamingVLM, settings: StreamSettings, seed: int, seconds: int) -> Speed:
@@ -103,18 +97,10 @@ def _speed(speed: Speed, settings: StreamSettings) -> Finding:
     return Finding('speed', late < 1, f'{found} held at most')
 
 
-def _sink(
-    engine: StreamingVLM,
-    settings: StreamSettings,
-    seeds: Sequence[int],
-    seconds: int,
-    marks: Sequence[Mark],
-) -> Finding:
+def _sink(marks: Sequence[Mark], without: Sequence[Mark]) -> Finding:
     """Facts of the start, asked for when nothing but the sink holds them."""
-    without = replace(settings, text_sink=0)
-    late = range(LATER, seconds)
-    with_it = share(marks, late, 'recall')
-    alone = share(tell(engine, without, seeds, seconds), late, 'recall')
+    recalled = Right(('recall',), Span(LATER))
+    with_it, alone = recalled(marks), recalled(without)
     found = f'{with_it:.0%} of facts from the start known later, {alone:.0%} without a sink'
     return Finding('sink', with_it >= HOLDS and alone < with_it, found)
 
@@ -122,26 +108,18 @@ def _sink(
 def _window(settings: StreamSettings, marks: Sequence[Mark]) -> Finding:
     """How far back lights are remembered that were seen and never told."""
     span = settings.vision_rounds
-    held = {lag: share(marks, range(LATER, 10**9), f'past_{lag}') for lag in LAGS}
+    held = {lag: Right((f'past_{lag}',), Span(LATER))(marks) for lag in LAGS}
     reach = max((lag for lag, right in held.items() if right >= HOLDS), default=0)
     ok = all(right >= HOLDS for lag, right in held.items() if span is None or lag < span)
     told = ', '.join(f'{right:.0%} at {lag} s' for lag, right in held.items())
     return Finding('vision window', ok, f'{span} s; seen and still known after {reach} s: {told}')
 
 
-def _gap(
-    engine: StreamingVLM,
-    settings: StreamSettings,
-    seeds: Sequence[int],
-    seconds: int,
-    marks: Sequence[Mark],
-) -> Finding:
+def _gap(settings: StreamSettings, marks: Sequence[Mark], anew: Sequence[Mark]) -> Finding:
     """What is lost because keys are taken over from rounds of which the frames are gone."""
-    fresh = replace(settings, policy='recompute', text_refresh_interval=None)
-    anew = tell(engine, fresh, seeds, seconds)
-    late = range(settings.vision_rounds or 0, seconds)
-    gap = share(anew, late) - share(marks, late)
-    pairs = [(a.said, b.said) for a, b in zip(anew, marks, strict=True) if a.second in late]
-    other = sum(a != b for a, b in pairs) / len(pairs)
+    late = Span(settings.vision_rounds or 0)
+    gap = Right(span=late)(anew) - Right(span=late)(marks)
+    pairs = zip(late.of(anew), late.of(marks), strict=True)
+    other = share([a.said != b.said for a, b in pairs])
     found = f'{gap:+.1%} right if all is encoded anew; other words in {other:.1%} of seconds'
     return Finding('reuse gap', gap <= GAP, found)

@@ -68,7 +68,7 @@ def sit(paper: Paper) -> list[Mark]:
             retriever.before(story.frames(second))
         marks += tell(stream, story, [second], task)
         if retriever is not None:
-            retriever.after(story.frames(second))
+            retriever.after()
     return marks
 
 
