@@ -33,7 +33,10 @@ def hour(tmp_path_factory):
 def test_memory_is_flat_from_the_second_minute_to_the_sixtieth(hour):
     resident = [moment['usage']['resident_mib'] for moment in hour['moments']]
     assert len(resident) == 60
-    assert max(resident) - resident[1] < 1  # a callback kept with every frame would be five
+    first_half, second_half = resident[29] - resident[1], max(resident[29:]) - resident[29]
+    # What is kept with every frame grows by 2.5 in either half; an allocator may take a step once.
+    assert min(first_half, second_half) < 1
+    assert max(first_half, second_half) < 4
 
 
 def test_threads_and_descriptors_are_the_same_all_the_time(hour):
