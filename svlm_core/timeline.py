@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
 from pathlib import Path
 from statistics import median
+from typing import TextIO
 
 import av
 import numpy as np
@@ -76,19 +77,30 @@ def write_whole(path: Path | str, text: str) -> Path:
 
     Raises OutputError when it cannot be written.
     """
+    with whole(path) as file:
+        file.write(text)
+    return Path(path)
+
+
+@contextmanager
+def whole(path: Path | str) -> Iterator[TextIO]:
+    """A text file to write piece by piece, which appears when the block ends, and only then.
+
+    Raises OutputError when it cannot be written.
+    """
     path = Path(path)
     part = path.with_name(f'.{path.name}.part')
     try:
         with part.open('w', encoding='utf-8') as file:
-            file.write(text)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise OutputError(f'{path} cannot be written: {error.strerror}') from error
-    return path
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def timeline(

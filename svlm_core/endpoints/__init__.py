@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other people's models, behind an OpenAI-compatible endpoint that the user names."""
