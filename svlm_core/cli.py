@@ -23,6 +23,7 @@ try:
     from svlm_core.commands.caption import Caption
     from svlm_core.commands.claims import Claims
     from svlm_core.commands.console import stdout_checked
+    from svlm_core.commands.curate import Curate
     from svlm_core.commands.doctor import Doctor
     from svlm_core.commands.parity import Parity
     from svlm_core.commands.record_demo_bag import RecordDemoBag
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'record-demo-bag': RecordDemoBag,
     'selftest': Selftest,
     'claims': Claims,
+    'curate': Curate,
     'parity': Parity,
     'doctor': Doctor,
 }

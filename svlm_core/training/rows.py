@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import whole, write_whole
 
 
 def cut(
@@ -41,18 +41,28 @@ def cut(
             )
 
 
-def write_rows(path: Path, rows: Iterable[list[dict[str, Any]]]) -> int:
-    """Write rows and, beside them, the index of their lines; how many there are.
+def write_rows(
+    path: Path, rows: Iterable[list[dict[str, Any]]], *, index_inside: bool = False
+) -> int:
+    """Write rows and the index of their lines; how many there are.
 
-    Both files appear only when they are complete. Raises OutputError when they cannot be written.
+    The index is a file beside them, or their last line. Files appear only when they are complete.
+    Raises OutputError when they cannot be written.
     """
-    lines = [json.dumps(row, ensure_ascii=False) + '\n' for row in rows]
-    ends = [0]
-    for line in lines:
-        ends.append(ends[-1] + len(line.encode('utf-8')))
-    write_whole(path, ''.join(lines))
-    write_whole(path.with_name(f'{path.stem}_seeks.jsonl'), json.dumps(ends[:-1]) + '\n')
-    return len(lines)
+    starts, end = list[int](), 0
+    beside = path.with_name(f'{path.stem}_seeks.jsonl')
+    with whole(path) as file:
+        for row in rows:
+            line = json.dumps(row, ensure_ascii=False) + '\n'
+            file.write(line)
+            starts.append(end)
+            end += len(line.encode('utf-8'))
+        if index_inside and starts:
+            file.write(json.dumps(starts) + '\n')
+        beside.unlink(missing_ok=True)  # it is of other rows
+    if not index_inside:
+        write_whole(beside, json.dumps(starts) + '\n')
+    return len(starts)
 
 
 def _runs(numbers: Iterable[int]) -> Iterator[Sequence[int]]:

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a stage goes over the videos: what it needs, what it has done, and where to go on.
+
+Every video has a product of every stage, a JSON file that appears when it is complete. A stage
+does a video again only when its settings, or what the stage before has made of it, are different.
+Products hold neither times of day nor places, so a run that was killed and resumed leaves the
+same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from svlm_core.curation.manifest import CurationError, Entry, Manifest, Shard, digest, shards
+from svlm_core.errors import SourceError
+from svlm_core.timeline import write_whole
+
+VIDEOS = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.ts', '.m4v', '.flv', '.mpg', '.mpeg')
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a stage makes of a video; one that is `left_out` goes no further, and this says why."""
+
+    content: Any
+    counts: Mapping[str, float] = field(default_factory=dict)
+    left_out: str = ''
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of curation.
+
+    `make` gets the name of a video and the product of the stage `after` (None for the first).
+    `settings` are all that its product depends on besides these, `also` is further input by the
+    name of a video.
+    """
+
+    name: str
+    after: str
+    settings: Any
+    make: Callable[[str, Any], Product]
+    also: Callable[[str], str] = lambda name: ''
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How far a stage is: videos, those done just now, those left out, and all it counted."""
+
+    stage: str
+    videos: int
+    done: int
+    left_out: dict[str, str]
+    counts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where videos are and where products go; `shard` is the part of the videos to work on."""
+
+    videos: Path
+    output: Path
+    shard: Shard = field(default_factory=Shard)
+
+    def names(self) -> list[str]:
+        """The videos of the shard, as relative paths. Raises SourceError where there are none."""
+        if not self.videos.is_dir():
+            raise SourceError(f'{self.videos} is no folder of videos')
+        every = sorted(
+            path.relative_to(self.videos).as_posix()
+            for path in self.videos.rglob('*')
+            if path.suffix.lower() in VIDEOS and path.is_file()
+        )
+        if not every:
+            raise SourceError(f'{self.videos} holds no videos ({" ".join(VIDEOS)})')
+        return [name for name in every if self.shard.holds(name)]
+
+    def product(self, stage: str, name: str) -> Path:
+        """Where a stage leaves what it makes of a video."""
+        return self.output / stage / f'{name}.json'
+
+    def manifest(self) -> Manifest:
+        """What has been done so far. Raises CurationError where shards wait to be merged."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        if self.shard.count == 1 and (waiting := shards(self.output)):
+            raise CurationError(
+                f'{waiting[0]} is the manifest of a shard: run `svlm curate merge {self.output}` '
+                'when all shards are done'
+            )
+        return Manifest(self.output, self.shard)
+
+    def products(
+        self, manifest: Manifest, stage: str, names: Sequence[str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Name and product of every video that has come through a stage, in order.
+
+        Raises CurationError for a video that has not been through it as things stand.
+        """
+        for name in names:
+            entry = self.entry(manifest, stage, name)
+            if entry is not None:
+                yield name, self.load(stage, name, entry)
+
+    def entry(self, manifest: Manifest, stage: str, name: str) -> Entry | None:
+        """What a stage has made of a video; None where it, or one before it, left it out.
+
+        Raises CurationError for a video that has not been through it as things stand.
+        """
+        stages, fresh = manifest[name], ''
+        for step in (*BEFORE[stage], stage):
+            entry = stages.get(step)
+            if entry is None or not entry.input.startswith(fresh):
+                state = 'has not been through' if entry is None else 'has changed since'
+                raise CurationError(f'{name} {state} {step}: run `svlm curate {step}`')
+            if entry.left_out:
+                return None
+            fresh = entry.output
+        return entry
+
+    def load(self, stage: str, name: str, entry: Entry) -> Any:
+        """The product that an entry speaks of. Raises CurationError where it is another one."""
+        path = self.product(stage, name)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CurationError(f'{path} cannot be read: {error.strerror}') from error
+        if _digest(data) != entry.output:
+            raise CurationError(f'{path} was changed: remove it, and run `svlm curate {stage}`')
+        return json.loads(data)
+
+
+# What a video has been through before it comes to a stage.
+BEFORE: dict[str, tuple[str, ...]] = {
+    'probe': (),
+    'transcribe': ('probe',),
+    'align': ('probe', 'transcribe'),
+    'clean': ('probe', 'transcribe', 'align'),
+    'chunk': ('probe', 'transcribe', 'align', 'clean'),
+    'anneal': ('probe', 'transcribe', 'align', 'clean'),
+}
+
+
+def run_stage(
+    stage: Stage, place: Workplace, moved: Callable[[int, str], None] = lambda done, name: None
+) -> Tally:
+    """Take every video of the shard through a stage; `moved` is told how many are done.
+
+    Raises CurationError for a video that has not been through the stage before, and what the
+    stage raises. What was done by then stays done.
+    """
+    manifest, names = place.manifest(), place.names()
+    settings, counts, left_out, fresh = digest(stage.settings), Counter[str](), dict[str, str](), 0
+    for number, name in enumerate(names):
+        moved(number, name)
+        before = place.entry(manifest, stage.after, name) if stage.after else None
+        if stage.after and before is None:
+            continue
+        # The output of the stage before comes first: `entry` compares it.
+        source = f'{before.output if before else ""}{stage.also(name)}'
+        entry = manifest[name].get(stage.name)
+        path = place.product(stage.name, name)
+        if not (_same(entry, settings, source) and _is_on_disk(path, entry)):
+            content = place.load(stage.after, name, before) if before else None
+            product = stage.make(name, content)
+            entry = Entry(
+                settings, source, _write(path, product), product.left_out, dict(product.counts)
+            )
+            manifest.record(name, stage.name, entry)
+            fresh += 1
+        assert entry is not None
+        counts.update(entry.counts)
+        if entry.left_out:
+            left_out[name] = entry.left_out
+    moved(len(names), '')
+    return Tally(stage.name, len(names), fresh, left_out, dict(counts))
+
+
+def fingerprint(path: Path) -> str:
+    """A short name for the content of a large file: its size, its beginning and its end."""
+    edge = 1 << 20
+    try:
+        size = path.stat().st_size
+        with path.open('rb') as file:
+            head = file.read(edge)
+            file.seek(max(0, size - edge))
+            tail = file.read(edge)
+    except OSError as error:
+        raise SourceError(f'{path} cannot be read: {error.strerror}') from error
+    return hashlib.sha256(b'%d ' % size + head + tail).hexdigest()[:24]
+
+
+def _same(entry: Entry | None, settings: str, source: str) -> bool:
+    return entry is not None and (entry.settings, entry.input) == (settings, source)
+
+
+def _is_on_disk(path: Path, entry: Entry | None) -> bool:
+    return entry is not None and path.is_file() and _digest(path.read_bytes()) == entry.output
+
+
+def _write(path: Path, product: Product) -> str:
+    text = json.dumps(product.content, ensure_ascii=False, allow_nan=False, indent=1) + '\n'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+    return _digest(text.encode('utf-8'))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:24]
