@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:  # curation speaks of replies where no engine is
+    from torch import Tensor
+
+TERMINATOR = ' ...'  # every trained reply ends with it: the commentary goes on
 
 Stop = Literal['end', 'limit']
 

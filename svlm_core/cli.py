@@ -25,6 +25,7 @@ try:
     from svlm_core.commands.console import stdout_checked
     from svlm_core.commands.curate import Curate
     from svlm_core.commands.doctor import Doctor
+    from svlm_core.commands.judge import Judge
     from svlm_core.commands.parity import Parity
     from svlm_core.commands.record_demo_bag import RecordDemoBag
     from svlm_core.commands.replay import Replay
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'selftest': Selftest,
     'claims': Claims,
     'curate': Curate,
+    'judge': Judge,
     'parity': Parity,
     'doctor': Doctor,
 }

@@ -16,14 +16,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from svlm_core.caption import Answer, Stop
+from svlm_core.caption import TERMINATOR, Answer, Stop
 from svlm_core.config import StreamSettings
 from svlm_core.errors import SettingsError, TokenizerError
 from svlm_core.rope import Grid
 from svlm_core.transcript import Role, Segment
 
 SYSTEM = 'You are a helpful assistant.'
-TERMINATOR = ' ...'  # every trained reply ends with it: the commentary goes on
 CLOSING = 2  # tokens that close a reply: its end marker and the line feed before the next turn
 LONGEST_TIME = 10**7 - 1  # seconds; 115 days, for which round headers are sized
 

@@ -109,14 +109,16 @@ class Listed:
 
 @dataclass(frozen=True)
 class Span:
-    """[start, end, text] with start <= end, in seconds."""
+    """[start, end, text] in seconds, with start <= end where that is to be `ordered`."""
+
+    ordered: bool = True
 
     def check(self, value: Any, field: str = '') -> None:
         if not isinstance(value, list) or len(value) != 3:
             raise Misfit(field, f'is {_short(value)}, not [start, end, text]')
         for place, shape in enumerate((Number(), Number(), Text())):
             shape.check(value[place], f'{field}[{place}]')
-        if value[0] > value[1]:
+        if self.ordered and value[0] > value[1]:
             raise Misfit(field, f'starts at {value[0]:g} s, after its end at {value[1]:g} s')
 
     def schema(self) -> dict[str, Any]:

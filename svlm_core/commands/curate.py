@@ -195,9 +195,7 @@ class Run:
 class Merge:
     """Make one manifest of those of all shards."""
 
-    output: Annotated[
-        Positional[Path], arg(help='folder with the manifests', metavar='OUTPUT')
-    ]
+    output: Annotated[Positional[Path], arg(help='folder with the manifests', metavar='OUTPUT')]
 
     def run(self) -> int:
         from svlm_core.curation.manifest import merge
@@ -240,16 +238,7 @@ class Curate:
     """
 
     step: Annotated[
-        Probe
-        | Transcribe
-        | Align
-        | Clean
-        | Chunk
-        | Anneal
-        | Export
-        | Run
-        | Merge
-        | Validate,
+        Probe | Transcribe | Align | Clean | Chunk | Anneal | Export | Run | Merge | Validate,
         arg(name=''),
     ]
 

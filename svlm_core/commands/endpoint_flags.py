@@ -30,7 +30,5 @@ class EndpointFlags:
 
         if not self.base_url or not self.model:
             raise SettingsError('name a model: --base-url http://HOST/v1 --model NAME')
-        endpoint = Endpoint(
-            self.base_url, self.model, self.key_variable, self.timeout, self.tries
-        )
+        endpoint = Endpoint(self.base_url, self.model, self.key_variable, self.timeout, self.tries)
         return ChatEndpoint(endpoint, Cache(cache))

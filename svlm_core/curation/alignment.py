@@ -76,11 +76,13 @@ def _mended(
     found = [_fault(word, segment, settings) for word in words]
     faults.update(fault for fault in found if fault)
     placed = [None if fault else word for word, fault in zip(words, found, strict=True)]
-    for (start, end), word in zip(_times(placed, segment), words, strict=True):
+    for (start, end), word, fault in zip(_times(placed, segment), words, found, strict=True):
         if word.sure is not None and word.sure < settings.min_sure:
             faults['unsure'] += 1
         elif start is None or end is None or start < 0 or end > duration + LATE:
             faults['outside'] += 1
+            if fault:
+                faults[fault] -= 1  # a word has one fault
         else:
             yield round(min(start, duration), 3), round(min(end, duration), 3), word.text
 

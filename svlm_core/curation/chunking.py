@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from svlm_core.caption import TERMINATOR
 from svlm_core.curation.pipeline import Product, Stage
 from svlm_core.curation.settings import Chunking
-from svlm_core.prompt import TERMINATOR
 from svlm_core.training.annotations import Row
 
 

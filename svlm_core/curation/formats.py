@@ -22,7 +22,6 @@ from svlm_core.shapes import (
     Text,
 )
 
-LETTER = Text(choices=('A', 'B'))
 NAME = Either((Text(filled=True), Number(whole=True)))  # of a video or a question
 SECONDS = Number(low=0)
 CLOCK = Text(filled=True, pattern=r'(\d+:)?\d{1,2}:\d\d([.,]\d+)?')
@@ -38,6 +37,7 @@ ANSWER_FILE = Table(
         ),
     }
 )
+VOTE = OrNone(Text(choices=('A', 'B', 'equal')))
 WORDS_FILE = Table({'video': Text(filled=True), 'content': Listed(Span())}, {'title': Text()})
 CLIPS_FILE = Table(
     {
@@ -137,11 +137,9 @@ FORMATS = (
                 'title': Text(),
                 'start': SECONDS,
                 'end': SECONDS,
-                'winner': Text(),
-                'votes': Table({}),
-                'judge': Table(
-                    {'model': Text(), 'vote_ab': OrNone(LETTER), 'vote_ba': OrNone(LETTER)}
-                ),
+                'winner': Text(choices=('A', 'B', 'equal')),
+                'votes': Table({'A': Number(low=0), 'B': Number(low=0)}),
+                'judge': Table({'model': Text(), 'vote_ab': VOTE, 'vote_ba': VOTE}),
             }
         ),
     ),

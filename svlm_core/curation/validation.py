@@ -151,6 +151,4 @@ def _is_json(line: str) -> bool:
 def _is_array_of_objects(line: str) -> bool:
     """Whether a line is a whole file of rows, not one row of training."""
     content = _loaded(line)
-    return isinstance(content, list) and all(
-        isinstance(row, dict) for row in content
-    )
+    return isinstance(content, list) and all(isinstance(row, dict) for row in content)

@@ -30,6 +30,21 @@ def interval(values: Sequence[float], seed: int) -> Interval:
     return float(low), float(high)
 
 
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float], seed: int) -> Interval:
+    """The 95 % interval of sum(parts) / sum(wholes), with one of each for every stream.
+
+    nan where all wholes are 0.
+    """
+    known = np.asarray([parts, wholes], float)[:, np.asarray(wholes) > 0]  # (2, n)
+    if not known.size:
+        return float('nan'), float('nan')
+    count = known.shape[1]
+    drawn = np.random.default_rng(seed).integers(count, size=(DRAWS, count))
+    sums = known[:, drawn].sum(axis=2)  # (2, DRAWS)
+    low, high = np.percentile(sums[0] / sums[1], SPAN)
+    return float(low), float(high)
+
+
 def mean(values: Sequence[float]) -> float:
     """The mean of `values` that are numbers; nan of none."""
     known = [value for value in values if not np.isnan(value)]

@@ -2,29 +2,38 @@
 """Which of two commentaries is better, window by window: what the paper calls a win rate.
 
 A judge sees one window of both and never learns whose they are; each window is put to it in both
-orders, so that no preference for a place remains. The judge here knows the truth and counts.
+orders, so that no preference for a place remains. A judge is a function: one that knows the truth
+and counts is here, those that compare with a reference are in `judges.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from svlm_core.evaluation.exam import Mark
+if TYPE_CHECKING:
+    from svlm_core.evaluation.exam import Mark
 
 WINDOW = 20  # seconds
 
 
 @dataclass(frozen=True)
 class Bout:
-    """One window: what is true, and what two commentators said of it, second by second."""
+    """One window: what is true, and what two commentators said of it, second by second.
+
+    `about` is what a judge may know besides, such as a title.
+    """
 
     truth: tuple[str, ...]
     first: tuple[str, ...]
     second: tuple[str, ...]
+    about: str = ''
 
 
-Judge = Callable[[Bout], float]  # 1: the first is better; 0: the second is; 0.5: a draw
+# 1: the first is better; 0: the second is; 0.5: a draw; None: the judge gives no valid vote
+Vote = float | None
+Judge = Callable[[Bout], Vote]
 
 
 def count_right(bout: Bout) -> float:
@@ -36,19 +45,27 @@ def count_right(bout: Bout) -> float:
     return 0.5 if first == second else float(first > second)
 
 
-def win_rate(ours: Sequence[Mark], theirs: Sequence[Mark], judge: Judge = count_right) -> float:
-    """The share of windows that `ours` wins, a draw being half; both tell the same seconds.
+def both_orders(judge: Judge, bout: Bout) -> tuple[Vote, Vote]:
+    """Two votes for the first commentator, who is shown first, and then second."""
+    straight = judge(bout)
+    swapped = judge(replace(bout, first=bout.second, second=bout.first))
+    return straight, None if swapped is None else 1 - swapped
 
-    nan where there is no whole window. Raises ValueError for marks of different seconds.
+
+def win_rate(ours: Sequence[Mark], theirs: Sequence[Mark], judge: Judge = count_right) -> float:
+    """The share of valid votes that `ours` wins, a draw being half; both tell the same seconds.
+
+    nan where there is none. Raises ValueError for marks of different seconds.
     """
     if [m.second for m in ours] != [m.second for m in theirs]:
         raise ValueError('two commentaries of different seconds cannot be compared')
-    won = []
+    won: list[float] = []
     for low in range(0, len(ours) - WINDOW + 1, WINDOW):
         pair = ours[low : low + WINDOW], theirs[low : low + WINDOW]
         truth = tuple(str(mark.truth) for mark in pair[0])
         a, b = (tuple(_plain(mark) for mark in marks) for marks in pair)
-        won.append((judge(Bout(truth, a, b)) + 1 - judge(Bout(truth, b, a))) / 2)
+        votes = both_orders(judge, Bout(truth, a, b))
+        won += [vote for vote in votes if vote is not None]
     return sum(won) / len(won) if won else float('nan')
 
 

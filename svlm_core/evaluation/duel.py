@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two caption files before a judge: votes window by window, and the win rate with its interval.
+
+What cannot be judged is counted, never left out in silence: windows that one side was not shown,
+and votes that the judge did not give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from svlm_core.errors import OutputError, SettingsError, SourceError
+from svlm_core.evaluation.bootstrap import Interval, ratio_interval
+from svlm_core.evaluation.judging import Judge, Vote, both_orders
+from svlm_core.evaluation.windows import Captions, Window, bout
+from svlm_core.timeline import write_whole
+
+
+@dataclass(frozen=True)
+class Score:
+    """The two votes on a window: 1 is for A, 0 for B; `ab` when A was shown first."""
+
+    window: Window
+    ab: Vote
+    ba: Vote
+
+    @property
+    def votes(self) -> list[float]:
+        """The valid votes."""
+        return [vote for vote in (self.ab, self.ba) if vote is not None]
+
+    @property
+    def for_a(self) -> float:
+        """How many of them A has; a draw is half a vote for each side."""
+        return sum(self.votes)
+
+    @property
+    def for_b(self) -> float:
+        """How many of them B has."""
+        return len(self.votes) - self.for_a
+
+    @property
+    def invalid(self) -> int:
+        """How many votes the judge did not give."""
+        return 2 - len(self.votes)
+
+    def to_json(self, judge: str) -> dict[str, Any]:
+        """The row of this window, as published."""
+        a, b = self.for_a, self.for_b
+        return {
+            'video': self.window.video,
+            'title': self.window.title,
+            'start': self.window.start,
+            'end': self.window.end,
+            'winner': 'A' if a > b else 'B' if b > a else 'equal',
+            'votes': {'A': a, 'B': b},
+            'judge': {'model': judge, 'vote_ab': _letter(self.ab), 'vote_ba': _letter(self.ba)},
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """All scores, and the windows that at least one side was not shown."""
+
+    scores: tuple[Score, ...]
+    not_shown: tuple[Window, ...]
+
+    def rate(self, seed: int) -> tuple[float, Interval]:
+        """The share of valid votes that A has, and its 95 % interval, videos being drawn."""
+        for_a, votes = self._sums()
+        total = sum(votes.values())
+        rate = sum(for_a.values()) / total if total else float('nan')
+        return rate, ratio_interval(list(for_a.values()), list(votes.values()), seed)
+
+    def summary(self, seed: int) -> dict[str, Any]:
+        """Win rates per video and of all, as published, and all that was not judged."""
+        rate, interval = self.rate(seed)
+        for_a, votes = self._sums()
+        return {
+            'per_video': {
+                video: _rates(for_a[video] / votes[video] if votes[video] else None)
+                | {'votes': votes[video]}
+                for video in for_a
+            },
+            'global': {
+                **_rates(None if rate != rate else rate),
+                'interval_A': None if rate != rate else list(interval),
+                'windows': len(self.scores),
+                'votes': sum(votes.values()),
+                'invalid_votes': sum(score.invalid for score in self.scores),
+                'windows_not_shown': [
+                    {'video': w.video, 'start': w.start, 'end': w.end} for w in self.not_shown
+                ],
+            },
+        }
+
+    def _sums(self) -> tuple[dict[str, float], dict[str, int]]:
+        for_a, votes = dict[str, float](), dict[str, int]()
+        for score in self.scores:
+            video = score.window.video
+            for_a[video] = for_a.get(video, 0) + score.for_a
+            votes[video] = votes.get(video, 0) + len(score.votes)
+        return for_a, votes
+
+
+def duel(
+    windows: Sequence[Window],
+    first: Mapping[str, Captions],
+    second: Mapping[str, Captions],
+    judge: Judge,
+    workers: int = 1,
+    moved: Callable[[int], None] = lambda done: None,
+) -> Result:
+    """Put every window to the judge in both orders; `moved` is told how many are done.
+
+    Raises SourceError when there is no window that both were shown, and what the judge raises.
+    """
+    shown = [w for w in windows if _covers(first, w) and _covers(second, w)]
+    if not shown:
+        raise SourceError('there is no window of the references that both sides were shown')
+    scores = list[Score]()
+    with ThreadPoolExecutor(workers) as pool:
+
+        def vote(window: Window) -> Score:
+            pair = bout(window, first[window.video], second[window.video])
+            return Score(window, *both_orders(judge, pair))
+
+        for score in pool.map(vote, shown):
+            scores.append(score)
+            moved(len(scores))
+    return Result(tuple(scores), tuple(w for w in windows if w not in set(shown)))
+
+
+def open_folder(folder: Path, made: Mapping[str, Any]) -> None:
+    """Make a folder for results that are made in this way.
+
+    Raises SettingsError where it holds results that were made in another.
+    """
+    path = folder / 'settings.json'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before = json.loads(path.read_bytes()) if path.exists() else dict(made)
+    except (OSError, ValueError) as error:
+        raise OutputError(f'{path} cannot be used: {error}') from error
+    differs = sorted(name for name in {*before, *made} if before.get(name) != made.get(name, None))
+    if differs:
+        raise SettingsError(
+            f'{folder} holds results of another run ({", ".join(differs)} differ): choose another '
+            'folder'
+        )
+    write_whole(path, json.dumps(made, ensure_ascii=False, indent=2) + '\n')
+
+
+def write_results(folder: Path, result: Result, judge: str, seed: int) -> dict[str, Any]:
+    """Write scores.jsonl and summary.json; the summary."""
+    rows = (json.dumps(score.to_json(judge), ensure_ascii=False) for score in result.scores)
+    write_whole(folder / 'scores.jsonl', ''.join(f'{row}\n' for row in rows))
+    made = {'judge': judge, 'seed': seed, 'svlm': version('svlm')}
+    summary = {**result.summary(seed), 'made': made}
+    write_whole(folder / 'summary.json', json.dumps(summary, ensure_ascii=False, indent=2) + '\n')
+    return summary
+
+
+def identity(path: Path) -> str:
+    """A file or folder of files by name and content."""
+    files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
+    try:
+        content = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:16]
+    except OSError as error:
+        raise SourceError(f'{error.filename} cannot be read: {error.strerror}') from error
+    return f'{path.name} {content}'
+
+
+def _covers(captions: Mapping[str, Captions], window: Window) -> bool:
+    return window.video in captions and captions[window.video].covers(window)
+
+
+def _letter(vote: Vote) -> str | None:
+    return None if vote is None else {1.0: 'A', 0.0: 'B'}.get(vote, 'equal')
+
+
+def _rates(a: float | None) -> dict[str, float | None]:
+    return {'win_rate_A': a, 'win_rate_B': None if a is None else 1 - a}

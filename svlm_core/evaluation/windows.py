@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is judged: windows of videos, with what a reference and two caption files say in them.
+
+References are clips as Inf-Streams-Eval publishes them, one window a row, or the words of whole
+videos, which are cut. Captions are answers of Inf-Streams-Eval, or the records that svlm writes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from svlm_core.curation.formats import ANSWER_FILE
+from svlm_core.curation.validation import located
+from svlm_core.errors import OutputError, SourceError
+from svlm_core.evaluation.judging import Bout
+from svlm_core.records import Record
+from svlm_core.shapes import Listed, Misfit, Shape, Span, Table, Text
+
+_REFERENCE = Table(
+    {'video': Text(filled=True), 'content': Listed(Span(ordered=False))}, {'title': Text()}
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Words that were said from `start` to `end`, in seconds of the video."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """Seconds `start` to `end` of a video, and what a reference says in them."""
+
+    video: str
+    title: str
+    start: int
+    end: int
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What a model said of a video, and the spans of it, in order, that it was shown."""
+
+    shown: tuple[tuple[float, float], ...]
+    said: tuple[Said, ...]
+
+    def covers(self, window: Window) -> bool:
+        """Whether the model was shown all of a window, in one piece or in several."""
+        reached: float = window.start
+        for start, end in self.shown:
+            if start <= reached:
+                reached = max(reached, end)
+        return reached >= window.end
+
+
+def read_windows(path: Path, seconds: int, min_words: int) -> list[Window]:
+    """The windows of a reference file, in order.
+
+    Words of whole videos are cut into windows of `seconds`; those with fewer than `min_words` are
+    left out. Raises SourceError, naming line and field, where the file is not as it should be.
+    """
+    windows = []
+    for line, row in located(path):
+        _fits(row, _REFERENCE, path, line)
+        said = tuple(Said(min(s, e), max(s, e), text) for s, e, text in row['content'])
+        if 'preasr' in row and said:
+            windows.append(
+                Window(
+                    row['video'],
+                    row.get('title', ''),
+                    int(said[0].start),
+                    int(said[-1].end),
+                    said,
+                )
+            )
+        elif 'preasr' not in row:
+            windows += _cut(row['video'], row.get('title', ''), said, seconds, min_words)
+    if not windows:
+        raise SourceError(f'{path} holds no window with words')
+    return windows
+
+
+def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
+    """What a model said, by video, from a file or all .jsonl files of a folder.
+
+    Records of svlm tell of one video, the one of `videos` that has the file's name, or the only
+    one. Raises SourceError, naming line and field.
+    """
+    files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
+    if not files:
+        raise SourceError(f'{path} holds no .jsonl files')
+    names, pieces = list(dict.fromkeys(videos)), dict[str, list[Captions]]()
+    for file in files:
+        for video, captions in _captions(file, names):
+            pieces.setdefault(video, []).append(captions)
+    return {video: _joined(of) for video, of in pieces.items()}
+
+
+def bout(window: Window, first: Captions, second: Captions) -> Bout:
+    """A window as a judge sees it, second by second."""
+    return Bout(
+        _seconds(window.said, window),
+        _seconds(_chosen(first, window), window),
+        _seconds(_chosen(second, window), window),
+        window.title,
+    )
+
+
+def _chosen(captions: Captions, window: Window) -> list[Said]:
+    """What belongs to a window, as published: that which ends in it, in whole seconds."""
+    return [said for said in captions.said if window.start < int(said.end) <= window.end]
+
+
+def _seconds(said: Sequence[Said], window: Window) -> tuple[str, ...]:
+    """Words second by second, each item spread evenly over its own, as far as they are here."""
+    texts: list[list[str]] = [[] for _ in range(window.end - window.start)]
+    last = len(texts) - 1
+    for item in said:
+        words = item.text.split()
+        for place, word in enumerate(words):
+            moment = item.start + (place + 1) / len(words) * (item.end - item.start)
+            second = math.ceil(moment - window.start - 1e-6) - 1
+            texts[min(max(second, 0), last)].append(word)
+    return tuple(' '.join(words) for words in texts)
+
+
+def _cut(
+    video: str, title: str, said: Sequence[Said], seconds: int, min_words: int
+) -> Iterator[Window]:
+    last = max((item.end for item in said), default=0)
+    for start in range(0, math.ceil(last), seconds):
+        inside = tuple(item for item in said if start < item.end <= start + seconds)
+        if inside and sum(len(item.text.split()) for item in inside) >= min_words:
+            yield Window(video, title, start, start + seconds, inside)
+
+
+def _captions(path: Path, videos: Sequence[str]) -> Iterator[tuple[str, Captions]]:
+    records: list[Record] = []
+    for line, row in located(path):
+        if isinstance(row, dict) and 'window_start' in row:
+            try:
+                records.append(Record.from_json(json.dumps(row)))
+            except OutputError as error:
+                raise SourceError(f'{path} line {line}: {error}') from error
+            continue
+        _fits(row, ANSWER_FILE, path, line)
+        said = tuple(
+            Said(item['start_time'], item['end_time'], item['response']) for item in row['items']
+        )
+        yield row['video'], Captions(((row['chunk_start'], row['chunk_end']),), said)
+    if records:
+        yield _named(path, videos), _spoken(records)
+
+
+def _spoken(records: Sequence[Record]) -> Captions:
+    """What svlm said; a record is of the second from its start on."""
+    done = [record for record in records if record.done and record.kind in ('caption', 'silence')]
+    starts = sorted(record.window_start for record in done)
+    step = min((b - a for a, b in pairwise(starts) if b > a), default=1.0)
+    said = tuple(Said(r.window_start, r.window_start + step, r.text) for r in done if r.text)
+    return Captions(tuple((start, start + step) for start in starts), said)
+
+
+def _named(path: Path, videos: Sequence[str]) -> str:
+    """Which video a file of records is about."""
+    found = [video for video in videos if Path(video).stem == path.stem]
+    if len(found or videos) != 1:
+        raise SourceError(f'{path}: name it as one of the videos: {", ".join(videos[:5])}')
+    return (found or videos)[0]
+
+
+def _joined(pieces: Sequence[Captions]) -> Captions:
+    """Pieces of one video, such as its chunks, in order."""
+    ordered = sorted(pieces, key=lambda piece: piece.shown)
+    return Captions(
+        tuple(sorted(span for piece in ordered for span in piece.shown)),
+        tuple(item for piece in ordered for item in piece.said),
+    )
+
+
+def _fits(row: Any, shape: Shape, path: Path, line: int) -> None:
+    try:
+        if isinstance(row, ValueError):
+            raise Misfit('the row', f'is no JSON: {row}')
+        shape.check(row)
+    except Misfit as error:
+        raise SourceError(f'{path} line {line}: {error}') from error

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of videos becomes training rows, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from chat_server import chat_server
+from conftest import contents
+from matches import editor, heard, save, sentence
+from svlm_core import cli
+from svlm_core.training.annotations import AnnotationFile
+
+
+def said_by_second(seconds: int, quiet: tuple[int, int]) -> dict[int, str]:
+    """What was said in each second, straight from the recognition: the oracle of alignment."""
+    said: dict[int, list[str]] = {}
+    for segment in heard(seconds, quiet)['segments']:
+        for word in segment['words']:
+            said.setdefault(int(-(-word['end'] // 1)) - 1, []).append(word['word'])
+    return {second: ' '.join(words) for second, words in said.items()}
+
+
+@pytest.mark.parametrize('inside', [False, True])
+def test_what_is_exported_is_read_back_by_training(inside, season, curate, tmp_path, capsys):
+    index = ('--index-inside',) if inside else ()
+    with chat_server(editor) as server:
+        assert curate(server.url, *index) == 0
+    name = 'train_with_seeks.jsonl' if inside else 'train.jsonl'
+    file = AnnotationFile(tmp_path / 'out' / name, season / 'videos')
+    lines = (tmp_path / 'out' / name).read_bytes().splitlines()
+    assert len(lines) == len(file) + inside
+    assert (tmp_path / 'out' / 'train_seeks.jsonl').exists() is not inside
+    rows = [file.row(number) for number in range(len(file))]
+    assert {row.video.name for row in rows} == {'a_vs_b.mp4', 'final.mkv'}
+    first = [row for row in rows if row.video.name == 'a_vs_b.mp4']
+    assert {row.end - row.start for row in first} == {24.0}
+    assert all(row.start % 12 == 0 and len(row.words) >= 48 for row in rows)
+
+    oracle = said_by_second(130, (50, 62))
+    for row in first:
+        for second, text in enumerate(row.said(1), int(row.start)):
+            was = oracle.get(second, '')
+            begun = second - second % 4
+            if 'Cola' in sentence(begun):
+                assert text == ''
+            elif 'Jonson' not in sentence(begun):  # corrected sentences are spread evenly
+                assert text == was
+        earlier = [
+            sentence(start).replace('Jonson', 'Johnson')
+            for start in range(0, int(row.start), 4)
+            if 'Cola' not in sentence(start) and not 50 <= start < 62
+        ]
+        assert row.previous == ' '.join(earlier)
+
+    assert cli.main(['curate', 'validate', str(file.path), '--videos', f'{season}/videos']) == 0
+    told = capsys.readouterr().out
+    assert f'{len(file)} rows, 0 with faults' in told
+    assert re.search(r'left out: mute\.mp4: it has no sound', told)
+    assert re.search(r'left out: zero\.mp4: zero\.mp4 is empty \(0 bytes\)', told)
+    final = json.loads(lines[-1 - inside])[0]['content'][1]
+    assert (final['title'], final['category']) == ('Final, 3 May: C vs D', 'Sports')
+
+
+def test_decisions_are_counted_and_their_ratios_told(curate, capsys):
+    with chat_server(editor) as server:
+        assert curate(server.url) == 0
+    starts = [n for n in range(0, 127, 4) if not 50 <= n < 62] + list(range(0, 58, 4))
+    deleted = sum('Cola' in sentence(n) for n in starts)
+    edited = sum('Jonson' in sentence(n) for n in starts)
+    kept = len(starts) - deleted - edited
+    told = capsys.readouterr().out
+    assert f'{kept} keep, {edited} edit, {deleted} delete, 0 refused, 0 invalid' in told
+    assert f'{kept / len(starts):.2%} keep' in told
+
+
+def test_a_server_that_misbehaves_changes_nothing(curate, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    faults = [429, 'drop', 500, 'garbage', 'half', 503, 'empty', 502]
+    with chat_server(editor, *faults) as server:
+        while curate(server.url) == 1:  # so many faults may end it; it goes on where it was
+            pass
+    assert contents(tmp_path / 'out') == finished
+    assert not server.faults
+
+
+def test_a_server_that_is_down_ends_the_run_with_a_line(curate, capsys, monkeypatch):
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    with chat_server(editor, *[503] * 40) as server:
+        assert curate(server.url) == 1
+    told = capsys.readouterr().err
+    assert told.count('\n') == 1
+    assert 'failed 3 times, at last: status 503. Run the same command again' in told
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_killed_at_any_write_and_resumed_the_bytes_are_the_same(
+    curate, finished, tmp_path, monkeypatch
+):
+    """Run after run dies at a write, in turn just before and just after the file appears."""
+    real, left, deaths = Path.replace, 0, 0
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal left, deaths
+        left -= 1
+        if left:
+            return real(self, target)
+        deaths += 1
+        if deaths % 2:
+            real(self, target)
+        raise Killed
+
+    monkeypatch.setattr(Path, 'replace', replace)
+    status = None
+    with chat_server(editor) as server:
+        while status is None:
+            left = 2 + deaths // 4
+            try:
+                status = curate(server.url)
+            except Killed:
+                assert deaths < 100
+    assert status == 0
+    assert deaths >= 10
+    assert contents(tmp_path / 'out') == finished
+
+
+def test_a_process_killed_in_the_middle_of_a_stage_goes_on_where_it_was(
+    season, finished, tmp_path
+):
+    reached, go_on = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def answer(request):
+        asked.append(request['messages'][1]['content'])
+        if len(asked) == 3:
+            reached.set()
+            go_on.wait(300)
+        return editor(request)
+
+    with chat_server(answer) as server:
+        command = f'-m svlm_core.cli curate run {season}/videos {tmp_path}/out'
+        asks = f'--transcripts {season}/words --base-url {server.url} --model editor --workers 1'
+        words = [sys.executable, *command.split(), *asks.split()]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        assert reached.wait(300)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait(300) == -signal.SIGKILL
+        go_on.set()
+        assert not (tmp_path / 'out' / 'train.jsonl').exists()
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    assert contents(tmp_path / 'out') == finished
+    assert len(asked) == len(set(asked)) + 1  # only the question under way is asked again
+
+
+def test_every_stage_is_a_command_and_together_they_do_what_run_does(curate, finished, tmp_path):
+    with chat_server(editor) as server:
+        for step in ('probe', 'transcribe', 'align', 'clean', 'chunk', 'anneal', 'export'):
+            assert curate(server.url, step=step) == 0
+    assert contents(tmp_path / 'out') == finished
+
+
+def test_shards_are_worked_on_apart_and_merge_into_the_same(
+    season, curate, finished, tmp_path, capsys
+):
+    with chat_server(editor) as server:
+        for number in (2, 3, 1):
+            assert curate(server.url, '--shard', f'{number}/3') == 0
+        assert not (tmp_path / 'out' / 'manifest.jsonl').exists()
+        assert curate(server.url, step='export') == 1
+        assert 'run `svlm curate merge' in capsys.readouterr().err
+        assert curate(server.url, '--shard', '1/3', step='export') == 1
+        assert 'merge the shards first' in capsys.readouterr().err
+        assert cli.main(['curate', 'merge', str(tmp_path / 'out')]) == 0
+        assert '4 videos' in capsys.readouterr().out
+        assert curate(server.url, step='export') == 0
+    assert contents(tmp_path / 'out') == finished
+
+
+def test_shards_that_contradict_each_other_are_not_merged(curate, tmp_path, capsys):
+    assert curate('', '--shard', '1/2', '--min-seconds', '60', step='probe') == 0
+    for number in (1, 2, 3):
+        assert curate('', '--shard', f'{number}/3', step='probe') == 0
+    capsys.readouterr()
+    assert cli.main(['curate', 'merge', str(tmp_path / 'out')]) == 1
+    assert re.search(r'1-of-2.jsonl and .* differ in stage probe of', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('shard', ['0/3', '4/3', '2', 'a/b', '1/0'])
+def test_a_shard_that_is_none_is_told(curate, shard, capsys):
+    assert curate('', '--shard', shard, step='probe') == 1
+    assert 'give i/n with i from 1 to n' in capsys.readouterr().err
+
+
+def test_only_what_has_changed_is_done_again(curate, season, tmp_path, capsys):
+    with chat_server(editor) as server:
+        assert curate(server.url) == 0
+        asked = len(server.requests)
+        capsys.readouterr()
+        assert curate(server.url, '--min-words', '30') == 0
+        told = capsys.readouterr().out
+        assert re.findall(r'^(\w+) .* videos, (\d) now', told, re.M) == [
+            ('probe', '0'), ('transcribe', '0'), ('align', '0'), ('clean', '0'), ('chunk', '2'),
+            ('anneal', '0'),
+        ]  # fmt: skip
+        assert len(server.requests) == asked
+
+
+def test_a_stage_that_is_behind_is_named_and_its_rows_are_not_mixed_in(
+    season, curate, tmp_path, capsys
+):
+    assert curate('', step='probe') == 0
+    assert curate('', step='align') == 1
+    assert 'a_vs_b.mp4 has not been through transcribe: run' in capsys.readouterr().err
+    with chat_server(editor) as server:
+        assert curate(server.url) == 0
+        assert curate('', '--max-gap', '0.01', step='align') == 0
+        capsys.readouterr()
+        assert curate('', step='export') == 1
+    assert 'has changed since clean: run `svlm curate clean`' in capsys.readouterr().err
+
+
+def test_a_product_that_somebody_changed_is_made_again_or_refused(
+    curate, finished, tmp_path, capsys
+):
+    with chat_server(editor) as server:
+        assert curate(server.url) == 0
+        product = tmp_path / 'out' / 'chunk' / 'a_vs_b.mp4.json'
+        product.write_text(product.read_text().replace('Smith', 'Brown'))
+        assert curate('', step='export') == 1
+        assert 'was changed: remove it' in capsys.readouterr().err
+        assert curate(server.url) == 0
+    assert contents(tmp_path / 'out') == finished
+
+
+def test_a_damaged_manifest_is_named_by_line_and_field(curate, tmp_path, capsys):
+    assert curate('', step='probe') == 0
+    path = tmp_path / 'out' / 'manifest.jsonl'
+    lines = path.read_text().splitlines()
+    path.write_text(
+        '\n'.join([lines[0], lines[1].replace('"left_out": "', '"left_out": 1, "x": "')])
+    )
+    assert curate('', step='probe') == 1
+    assert re.search(r'manifest.jsonl line 2: stages.probe.left_out', capsys.readouterr().err)
+
+
+def test_validation_videos_are_the_same_whichever_way_they_are_asked_for(season, curate, tmp_path):
+    with chat_server(editor) as server:
+        assert curate(server.url, '--valid', '0.5') == 0
+    rows = {
+        name: {json.loads(line)[0]['content'][0]['video'] for line in path.open()}
+        for name in ('train', 'valid', 'annealing')
+        if (path := tmp_path / 'out' / f'{name}.jsonl').exists()
+    }
+    assert not rows.get('train', set()) & rows.get('valid', set())
+    assert rows.get('annealing', set()) <= rows.get('train', set())
+    assert rows.get('train', set()) | rows.get('valid', set()) == {'a_vs_b.mp4', 'cup/final.mkv'}
+
+
+def test_there_is_nothing_to_curate(tmp_path, capsys):
+    (tmp_path / 'videos').mkdir()
+    assert cli.main(['curate', 'probe', str(tmp_path / 'videos'), str(tmp_path / 'out')]) == 1
+    assert 'holds no videos' in capsys.readouterr().err
+    assert cli.main(['curate', 'probe', str(tmp_path / 'none'), str(tmp_path / 'out')]) == 1
+    assert 'is no folder of videos' in capsys.readouterr().err
+
+
+def test_a_transcript_that_is_missing_is_named(curate, season, tmp_path, capsys):
+    words = save(tmp_path / 'words' / 'a_vs_b.json', heard(130)).parent
+    assert curate('', step='probe') == 0
+    place = str(season / 'videos'), str(tmp_path / 'out')
+    assert cli.main(['curate', 'transcribe', *place, '--transcripts', str(words)]) == 1
+    assert 'cup/final.json cannot be read' in capsys.readouterr().err
