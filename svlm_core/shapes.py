@@ -116,7 +116,8 @@ class Span:
     def check(self, value: Any, field: str = '') -> None:
         if not isinstance(value, list) or len(value) != 3:
             raise Misfit(field, f'is {_short(value)}, not [start, end, text]')
-        for place, shape in enumerate((Number(), Number(), Text())):
+        shapes: tuple[Shape, ...] = (Number(), Number(), Text())
+        for place, shape in enumerate(shapes):
             shape.check(value[place], f'{field}[{place}]')
         if self.ordered and value[0] > value[1]:
             raise Misfit(field, f'starts at {value[0]:g} s, after its end at {value[1]:g} s')

@@ -48,7 +48,7 @@ CLIPS_FILE = Table(
     }
 )
 
-_OVO = {'id': NAME, 'task': Text(), 'video': Text(filled=True)}
+_OVO: dict[str, Shape] = {'id': NAME, 'task': Text(), 'video': Text(filled=True)}
 _OVO_CHOICE = Table(
     {
         **_OVO,
@@ -91,7 +91,7 @@ _OVO_CLUE = Table(
         'test_info': Listed(Table({'realtime': SECONDS, 'type': Number(whole=True)})),
     }
 )
-_LVB = {
+_LVB: dict[str, Shape] = {
     'video_id': Text(filled=True),
     'id': Text(filled=True),
     'video_path': Text(filled=True),
@@ -104,8 +104,12 @@ _LVB = {
     'starting_timestamp_for_subtitles': SECONDS,
 }
 CLOCK_OR_SECONDS = Either((SECONDS, CLOCK))
-_LVB_CHOICE = {'correct_choice': Number(whole=True)}  # the test set has none
-_ASKED = {'task_type': Text(), 'question': Text(filled=True), 'time_stamp': CLOCK}
+_LVB_CHOICE: dict[str, Shape] = {'correct_choice': Number(whole=True)}  # the test set has none
+_ASKED: dict[str, Shape] = {
+    'task_type': Text(),
+    'question': Text(filled=True),
+    'time_stamp': CLOCK,
+}
 _PROACTIVE = Table({**_ASKED, 'ground_truth_time_stamp': CLOCK, 'ground_truth_output': Text()})
 _STREAMING = Table(
     {**_ASKED, 'answer': Text(filled=True), 'options': Listed(Text()), 'required_ability': Text()}
