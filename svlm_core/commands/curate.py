@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -269,11 +270,14 @@ def _run(place: Place, stages: list[Stage]) -> int:
     at = place.workplace()
     for stage in stages:
         with progress(errors(), len(at.names())) as moved:
-            tally = run_stage(
-                stage, at, lambda done, name, of=stage.name: moved(done, f'{of} {name}')
-            )
+            told = partial(_moved, moved, stage.name)
+            tally = run_stage(stage, at, told)
         print('\n'.join(_told(tally)), flush=True)
     return 0
+
+
+def _moved(moved: Callable[[float, str], None], stage: str, done: int, name: str) -> None:
+    moved(done, f'{stage} {name}')
 
 
 def _told(tally: Tally) -> Iterator[str]:
