@@ -76,6 +76,14 @@ def capacity(prompt: Prompt, settings: StreamSettings) -> int:
     return bound
 
 
+def sized(prompt: Prompt, settings: StreamSettings, seconds: float) -> StreamSettings:
+    """The settings with room for so many seconds of stream, where nothing bounds the memory."""
+    if settings.capacity is not None or _bound(prompt, settings) is not None:
+        return settings
+    rounds = math.ceil(seconds / settings.chunk_seconds) + 1  # what a file announces is rough
+    return replace(settings, capacity=whole_stream(prompt, settings, rounds))
+
+
 def room_for_pinned(prompt: Prompt, settings: StreamSettings) -> int:
     """Tokens that query and pinned sentences may take together."""
     given = sum(len(s.ids) for s in prompt.pinned(settings.query, ()))

@@ -67,3 +67,8 @@ class StreamingVLM:
         Raises SettingsError when the settings give the memory no bound and no capacity.
         """
         return Stream(self._model, self.tokenizer, settings or suited('robot', self._model.folder))
+
+    @property
+    def model(self) -> Model:
+        """The weights, and what they are made for."""
+        return self._model

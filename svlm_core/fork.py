@@ -46,23 +46,23 @@ class Fork:
         self._origin, self._encoded = transcript, self._memory.cache.length
         self._speaker.adjust(sampling)
 
-    def ask(self, question: str) -> Answer:
-        """The answer to a question about what is in memory.
+    def ask(self, question: str, begun: str = '') -> Answer:
+        """The answer to a question about what is in memory; `begun` are its first words.
 
         Each question is asked of the same moment: an earlier answer is not remembered, and the
         same question is answered with the same words. Raises MemoryFull when the question leaves
         no room for an answer.
         """
-        for _ in self.tokens(question):
+        for _ in self.tokens(question, begun):
             continue
         assert self.last is not None
         return self.last
 
-    def tokens(self, question: str) -> Iterator[Token]:
+    def tokens(self, question: str, begun: str = '') -> Iterator[Token]:
         """The same as `ask`, token by token; afterwards `last` is the answer."""
         self.last = None
         watch, ids = Stopwatch(), list[int]()
-        asked = self._prompt.question(question)
+        asked = self._prompt.question(question, begun)
         room = self._room - sum(len(s.ids) for s in asked) - CLOSING
         if room < 1:
             raise MemoryFull(

@@ -111,9 +111,9 @@ class Prompt:
             return []
         return [Segment(Role.PINNED, self._turn('user\n', '\n'.join(lines)))]
 
-    def question(self, text: str) -> list[Segment]:
-        """A user's turn without frames, up to the header of its answer."""
-        header = (self.tokenizer.turn_start, *self.tokenizer.encode('assistant\n'))
+    def question(self, text: str, begun: str = '') -> list[Segment]:
+        """A user's turn without frames, up to where its answer goes on, which may be `begun`."""
+        header = (self.tokenizer.turn_start, *self.tokenizer.encode(f'assistant\n{begun}'))
         return [
             Segment(Role.QUESTION, self._turn('user\n', text)),
             Segment(Role.ASSISTANT, header),

@@ -96,9 +96,10 @@ class Stream:
         self._rounds, self.seconds = 0, 0.0
         self.last, self.reused = None, 0
 
-    def fork(self) -> Fork:
+    def fork(self, sampling: Sampling | None = None) -> Fork:
         """A copy of the memory as it is between two rounds, to ask questions of.
 
+        Answers are drawn as captions are, or by `sampling`.
         There is one: a new fork takes over the planes of the one before. Raises SettingsError
         when none were reserved with `ask_tokens`, and before the first round.
         """
@@ -107,7 +108,7 @@ class Stream:
         if not self._rounds:
             raise SettingsError('the stream has not begun: ask after its first round')
         self._hush()
-        self._fork.take_over(self._memory, self._ended(), self.limits.sampling)
+        self._fork.take_over(self._memory, self._ended(), sampling or self.limits.sampling)
         return self._fork
 
     def set_query(self, query: str) -> None:

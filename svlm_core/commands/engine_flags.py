@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -169,21 +168,20 @@ def open_stream(engine: StreamingVLM, settings: StreamSettings, seconds: float |
 
     Raises SettingsError when neither the settings nor the length bound the memory.
     """
-    from svlm_core.capacity import capacity, whole_stream
+    from svlm_core.capacity import capacity, sized
     from svlm_core.prompt import Prompt
 
     prompt = Prompt(engine.tokenizer, settings)
+    if seconds is not None:
+        return engine.open(sized(prompt, settings, seconds))
     try:
         capacity(prompt, settings)
     except SettingsError:
-        if seconds is None:
-            raise SettingsError(
-                'nothing bounds the memory, and the source does not tell its length: give '
-                '--capacity in tokens, or limits with --vision-window, --text-rounds, --sink and '
-                '--window, and another policy than full_attention'
-            ) from None
-        rounds = math.ceil(seconds / settings.chunk_seconds) + 1  # what a file announces is rough
-        settings = replace(settings, capacity=whole_stream(prompt, settings, rounds))
+        raise SettingsError(
+            'nothing bounds the memory, and the source does not tell its length: give '
+            '--capacity in tokens, or limits with --vision-window, --text-rounds, --sink and '
+            '--window, and another policy than full_attention'
+        ) from None
     return engine.open(settings)
 
 
