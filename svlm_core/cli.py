@@ -30,6 +30,7 @@ try:
     from svlm_core.commands.record_demo_bag import RecordDemoBag
     from svlm_core.commands.replay import Replay
     from svlm_core.commands.selftest import Selftest
+    from svlm_core.commands.vqa import Vqa
 except KeyboardInterrupt:  # imports take a moment, in which Ctrl-C is to end as quietly as later
     sys.exit(INTERRUPTED)
 
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'claims': Claims,
     'curate': Curate,
     'judge': Judge,
+    'vqa': Vqa,
     'parity': Parity,
     'doctor': Doctor,
 }

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`svlm vqa`: questions about videos, in streaming mode or offline, beside a simple baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engine
+from svlm_core.errors import SettingsError
+
+Benchmark = Literal['mvbench', 'videomme', 'longvideobench', 'ovobench', 'streamingbench']
+
+
+@dataclass(frozen=True)
+class Vqa:
+    """Ask a model the questions of a video benchmark.
+
+    The data are the official files, in a folder as published. In streaming mode the model watches
+    each video through its bounded memory and is asked at the time of the question; offline it is
+    shown frames at once. Beside either, the last four frames alone are tried.
+
+    The table goes to results.json, every answer to answers.jsonl. A run that was broken off goes
+    on where it was; a folder that holds a run with other settings is refused. The exit status is
+    1 where questions could not be asked: each says why, and is asked again by the next run.
+
+      svlm vqa ovobench --data OVO-Bench --output ovo --mode streaming
+      svlm vqa mvbench --data MVBench --output mvbench --mode offline --protocol paper
+    """
+
+    benchmark: Positional[Annotated[Benchmark, arg(help='whose questions')]]
+    data: Annotated[Path, arg(help='folder with its official files', metavar='DIR')]
+    output: Annotated[Path, arg(help='folder for answers and results', metavar='DIR')]
+    mode: Annotated[
+        Literal['streaming', 'offline'], arg(help='through the memory, or frames at once')
+    ] = 'streaming'
+    protocol: Annotated[
+        Literal['paper', 'official'],
+        arg(help="prompts, frames and reading of answers: the paper's, or the authors'"),
+    ] = 'official'
+    subtitles: Annotated[bool, arg(help='show subtitles (Video-MME)')] = False
+    limit: Annotated[int | None, arg(help='ask the first questions only', metavar='NUMBER')] = None
+    engine: Annotated[EngineFlags, arg(name='')] = field(default_factory=EngineFlags)
+
+    def run(self) -> int:
+        """Ask, print the table, and return the exit status. Raises SvlmError."""
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f'--limit {self.limit} leaves no question')
+        settings = self.engine.settings()
+        from svlm_core.commands.console import errors, progress, screen, tell
+        from svlm_core.evaluation.vqa.benchmarks import choose
+        from svlm_core.evaluation.vqa.run import Job, run
+
+        choose(self.benchmark, self.protocol, self.subtitles)  # tells a mistake before it loads
+        flags = self.engine
+        engine = load_engine(flags.model, flags.device, flags.dtype)
+        tell(introduction(engine.info))
+        job = Job(
+            benchmark=self.benchmark,
+            data=self.data,
+            output=self.output,
+            mode=self.mode,
+            protocol=self.protocol,
+            subtitles=self.subtitles,
+            limit=self.limit,
+        )
+        with progress(errors(), None) as moved:
+            rows = run(
+                job, engine, settings, lambda n, of: moved(100 * n / of, f'{n} of {of} answers')
+            )
+        screen().print(table(rows))
+        return int(any(row['failed'] for row in rows))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The results for a person's eye, those of the baseline below each other's."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    shown = Table(
+        'of', 'seen', 'questions', 'official', 'strict', 'answered', 'failed', box=SIMPLE
+    )
+    for column in shown.columns[2:]:
+        column.justify = 'right'
+    places = list(dict.fromkeys((row['kind'], row['name']) for row in rows))
+    for row in sorted(rows, key=lambda row: places.index((row['kind'], row['name']))):
+        shown.add_row(
+            row['name'] if row['kind'] in ('total', 'task') else f'{row["kind"]} {row["name"]}',
+            row['mode'],
+            str(row['questions']),
+            _percent(row['official'], row['official_ci']),
+            _percent(row['strict'], row['strict_ci']),
+            f'{row["answered"]:.1f}',
+            str(row['failed']),
+        )
+    return shown
+
+
+def _percent(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None or interval is None:
+        return 'none'
+    return f'{value:.2f} ({interval[0]:.1f} to {interval[1]:.1f})'

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the files of a benchmark to its table: every answer is kept, and a broken run goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from svlm_core.card import differences
+from svlm_core.config import StreamSettings
+from svlm_core.engine import StreamingVLM
+from svlm_core.errors import FrameError, MemoryFull, SourceError
+from svlm_core.evaluation.identity import Identity, begin_folder, file_hash, model_identity
+from svlm_core.evaluation.vqa import accuracy, proactive, reading
+from svlm_core.evaluation.vqa.answering import Answering, Reply
+from svlm_core.evaluation.vqa.answers import Answered, AnswerFile
+from svlm_core.evaluation.vqa.atonce import AtOnce
+from svlm_core.evaluation.vqa.benchmarks import choose
+from svlm_core.evaluation.vqa.protocol import Benchmark, Name, Pixels, Rules
+from svlm_core.evaluation.vqa.question import Question
+from svlm_core.evaluation.vqa.subtitles import read_subtitles
+from svlm_core.evaluation.vqa.watching import Watching, room_for
+from svlm_core.prompt import Prompt
+from svlm_core.timeline import write_whole
+
+LAST = 4  # newest frames that the baseline is shown (SimpleStream)
+RESULTS = 'results.json'
+
+Mode = Literal['streaming', 'offline']
+Said = Callable[[int, int], None]  # how many are answered, of how many
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run. `limit` takes only the first so many questions."""
+
+    benchmark: str
+    data: Path
+    output: Path
+    mode: Mode
+    protocol: Name
+    subtitles: bool = False
+    limit: int | None = None
+
+
+def run(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) -> list[dict]:
+    """Answer all questions in the mode of the job, and by the baseline; the rows of the table.
+
+    Raises SettingsError where the folder holds another run, and the errors of files and disks. A
+    question whose video cannot be read is written down with what is wrong with it.
+    """
+    benchmark, rules = choose(job.benchmark, job.protocol, job.subtitles)
+    questions = load(benchmark, job)
+    pixels = rules.pixels.within(settings.max_vision_tokens)
+    data = {
+        'name': benchmark.name,
+        'protocol': job.protocol,
+        'subtitles': job.subtitles,
+        'sha256': file_hash(benchmark.files(job.data)),
+        'questions': len(questions),
+        'videos': len({question.video for question in questions}),
+    }
+    shared = {'model': model_identity(engine), 'data': data, 'seed': settings.sampling.seed}
+    asked = [
+        _answering(job.mode, engine, rules, settings, pixels, questions, shared),
+        _last_frames(engine, rules, settings, pixels, shared),
+    ]
+    begin_folder(job.output, {who.name: identity.row() for who, identity in asked})
+    file = AnswerFile(job.output)
+    _ask_all(asked, questions, rules, file, job.data, said)
+    answers = file.sort([(q.id, who.name) for who, _ in asked for q in questions])
+    rows = [
+        row
+        for who, identity in asked
+        for row in accuracy.rows(
+            benchmark, [a for a in answers if a.by == who.name], identity.row(), identity.seed
+        )
+    ]
+    write_whole(job.output / RESULTS, json.dumps({'rows': rows}, indent=1) + '\n')
+    return rows
+
+
+def load(benchmark: Benchmark, job: Job) -> list[Question]:
+    """The questions of a job. Raises SourceError for files that are not as published."""
+    questions = benchmark.load(job.data, job.subtitles)
+    seen: set[str] = set()
+    for question in questions:
+        if question.id in seen:
+            raise SourceError(f'{job.data}: two questions of {benchmark.name} are {question.id}')
+        seen.add(question.id)
+    return questions[: job.limit]
+
+
+def _answering(
+    mode: Mode,
+    engine: StreamingVLM,
+    rules: Rules,
+    settings: StreamSettings,
+    pixels: Pixels,
+    questions: Sequence[Question],
+    shared: Mapping[str, Any],
+) -> tuple[Answering, Identity]:
+    if mode == 'offline':
+        return AtOnce(engine, rules, pixels), _of_frames(mode, str(rules.frames), pixels, shared)
+    room = longest(questions, rules, Prompt(engine.tokenizer, settings))
+    identity = Identity(
+        mode=mode,
+        policy=settings.policy,
+        frames=f'{settings.fps:g} fps, all',
+        pixels=f'{settings.min_vision_tokens} to {settings.max_vision_tokens} tokens a pair',
+        positions=settings.rope,
+        settings=differences(settings),
+        **shared,
+    )
+    return Watching(engine, rules, settings, room), identity
+
+
+def _last_frames(
+    engine: StreamingVLM,
+    rules: Rules,
+    settings: StreamSettings,
+    pixels: Pixels,
+    shared: Mapping[str, Any],
+) -> tuple[Answering, Identity]:
+    frames = f'the last {LAST} at {settings.fps:g} fps'
+    baseline = AtOnce(engine, rules, pixels, LAST, settings.fps)
+    return baseline, _of_frames(baseline.name, frames, pixels, shared)
+
+
+def _of_frames(mode: str, frames: str, pixels: Pixels, shared: Mapping[str, Any]) -> Identity:
+    """The identity of whoever is shown frames at once, as if at 2 fps."""
+    return Identity(
+        mode=mode,
+        policy=None,
+        frames=frames,
+        pixels=str(pixels),
+        positions='native, as at 2 fps',
+        **shared,
+    )
+
+
+def longest(questions: Sequence[Question], rules: Rules, prompt: Prompt) -> int:
+    """Tokens that the longest question and its answer take."""
+    return max(room_for(ask, prompt) for q in questions for ask in _asks(q, rules))
+
+
+def _asks(question: Question, rules: Rules) -> Iterator[Any]:
+    """All that may be asked for a question, at its longest."""
+    if question.kind == 'output':
+        yield from (proactive.is_it_time(question), proactive.now_say_it(question))
+        return
+    lines = read_subtitles(question.subtitles) if question.subtitles else ()
+    yield rules.ask(question, [text for _, _, text in lines])
+
+
+def _ask_all(
+    asked: Sequence[tuple[Answering, Identity]],
+    questions: Sequence[Question],
+    rules: Rules,
+    file: AnswerFile,
+    data: Path,
+    said: Said,
+) -> None:
+    """Ask what was not answered yet: video by video, in order of time."""
+    first = {q.video: n for n, q in reversed([*enumerate(questions)])}
+    order = sorted(questions, key=lambda q: (first[q.video], rules.first(q), q.end or 0.0))
+    total = len(asked) * len(questions)
+    for who, identity in asked:
+        for question in order:
+            said(len(file.answers), total)
+            if (question.id, who.name) not in file.answers:
+                file.add(replace(_answered(question, who, rules, data), run=identity.digest))
+    said(total, total)
+
+
+def _answered(question: Question, who: Answering, rules: Rules, data: Path) -> Answered:
+    """A question with its answer, read by both rules."""
+    polls, reply, error = list[proactive.Poll](), None, ''
+    try:
+        if question.kind == 'output':
+            polls, reply = proactive.await_words(
+                question,
+                lambda second, ask: who.ask(question, second, lambda _: ask),
+                lambda reply: reply.text,
+            )
+        else:
+            reply = who.ask(question, question.end, lambda lines: rules.ask(question, lines))
+    except (SourceError, FrameError, MemoryFull) as problem:
+        error = str(problem)
+    text = reply.text if reply else None
+    awaited = question.kind == 'output' and reply is not None
+    answered = Answered(
+        id=question.id,
+        by=who.name,
+        task=question.task,
+        video=_within(question.video, data),
+        question=question.text,
+        options=question.options,
+        answer=question.answer,
+        response=text,
+        official=proactive.official(question, polls) if awaited else rules.score(question, text),
+        strict=proactive.strict(question, polls) if awaited else reading.strict(question, text),
+        run='',
+        error=error,
+        polls=[[poll.second, poll.text] for poll in polls],
+        tags=question.tags,
+    )
+    return _with_reply(answered, reply)
+
+
+def _with_reply(answered: Answered, reply: Reply | None) -> Answered:
+    if reply is None:
+        return answered
+    return replace(
+        answered,
+        asked=asdict(reply.asked),
+        frames=reply.frames,
+        pixels=reply.pixels,
+        seen=reply.seen,
+        tokens=reply.tokens,
+    )
+
+
+def _within(video: Path, data: Path) -> str:
+    """The name of a video, without the folder that it happens to lie in."""
+    return str(video.relative_to(data)) if video.is_relative_to(data) else str(video)
