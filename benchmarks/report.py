@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from svlm_core.benchmark.tables import table
 from svlm_core.timeline import write_whole
 
 
@@ -21,18 +22,6 @@ def machine() -> dict[str, Any]:
         'processor': f'{os.cpu_count()}-core {platform.machine()} CPU',
         'load_1min_before': round(os.getloadavg()[0], 2),
     }
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a Markdown table in columns of even width; the first row is its head."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        '| '
-        + ' | '.join(f'{cell:<{width}}' for cell, width in zip(row, widths, strict=True))
-        + ' |'
-        for row in rows
-    ]
-    return '\n'.join([lines[0], '|' + '|'.join('-' * (w + 2) for w in widths) + '|', *lines[1:]])
 
 
 def tell(rows: Sequence[Sequence[str]], figures: dict[str, Any], output: Path | None) -> None:

@@ -34,7 +34,7 @@ class Caption:
 
     `ids` are all sampled tokens, the end marker included; `stopped` says whether the model ended
     by itself or met the limit; `held` is the number of tokens in memory afterwards. `seconds`
-    gives the time of each stage: vision, plan, prefill, decode.
+    gives the time of each stage: look, plan, vision, prefill, decode, sample.
     """
 
     text: str

@@ -20,6 +20,7 @@ try:
     import tyro
     from tyro.conf import subcommand
 
+    from svlm_core.commands.bench import Bench
     from svlm_core.commands.caption import Caption
     from svlm_core.commands.claims import Claims
     from svlm_core.commands.console import stdout_checked
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'curate': Curate,
     'judge': Judge,
     'vqa': Vqa,
+    'bench': Bench,
     'parity': Parity,
     'doctor': Doctor,
 }

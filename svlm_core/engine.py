@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from svlm_core.card import EMBEDDED, read_card, suited
+from svlm_core.card import EMBEDDED, Card, read_card, suited
 from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model, load, resolve
 from svlm_core.prompt import ChatTokenizer
@@ -24,6 +24,21 @@ class EngineInfo:
     attention: str
     parameters: int
     limits: str = ''  # what the model does not know, in its own words
+
+    @classmethod
+    def of(cls, model: Model, card: Card) -> EngineInfo:
+        """What a loaded model is; its `card` says its name."""
+        return cls(
+            model=card.name or str(model.folder),
+            trained=card.trained,
+            device=str(model.device),
+            dtype=str(model.dtype).removeprefix('torch.'),
+            attention=model.language.backend,
+            limits=card.limits,
+            parameters=sum(
+                p.numel() for part in (model.language, model.vision) for p in part.parameters()
+            ),
+        )
 
 
 class StreamingVLM:
@@ -46,27 +61,19 @@ class StreamingVLM:
         tokenizer = ChatTokenizer(folder)
         model = load(folder, device, dtype)
         card = read_card(folder)
-        info = EngineInfo(
-            model=card.name or str(source or folder.name),
-            trained=card.trained,
-            device=str(model.device),
-            dtype=str(model.dtype).removeprefix('torch.'),
-            attention=model.language.backend,
-            limits=card.limits,
-            parameters=sum(
-                p.numel() for part in (model.language, model.vision) for p in part.parameters()
-            ),
-        )
-        return cls(model, tokenizer, info)
+        named = replace(card, name=card.name or str(source or folder.name))
+        return cls(model, tokenizer, EngineInfo.of(model, named))
 
-    def open(self, settings: StreamSettings | None = None) -> Stream:
+    def open(self, settings: StreamSettings | None = None, *, endless: bool = False) -> Stream:
         """A new stream; its memory is allocated here, once.
 
-        Default: preset `robot`, with what the model has been trained with.
+        Default: preset `robot`, with what the model has been trained with. Replies of an
+        `endless` stream never end by themselves, so that every round costs the same.
 
         Raises SettingsError when the settings give the memory no bound and no capacity.
         """
-        return Stream(self._model, self.tokenizer, settings or suited('robot', self._model.folder))
+        settings = settings or suited('robot', self._model.folder)
+        return Stream(self._model, self.tokenizer, settings, endless)
 
     @property
     def model(self) -> Model:

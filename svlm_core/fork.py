@@ -28,6 +28,7 @@ class Fork:
         self, model: Model, tokenizer: ChatTokenizer, settings: StreamSettings, capacity: int
     ) -> None:
         self.last: Answer | None = None
+        self._device = model.device
         self._room = settings.ask_tokens
         self._prompt = Prompt(tokenizer, settings)
         self._speaker = Speaker(model, tokenizer, settings.sampling)
@@ -61,7 +62,7 @@ class Fork:
     def tokens(self, question: str, begun: str = '') -> Iterator[Token]:
         """The same as `ask`, token by token; afterwards `last` is the answer."""
         self.last = None
-        watch, ids = Stopwatch(), list[int]()
+        watch, ids = Stopwatch(self._device), list[int]()
         asked = self._prompt.question(question, begun)
         room = self._room - sum(len(s.ids) for s in asked) - CLOSING
         if room < 1:

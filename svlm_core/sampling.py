@@ -16,10 +16,17 @@ from svlm_core.config import Sampling
 
 
 class Sampler:
-    """Draws tokens for one stream, with a random generator of its own."""
+    """Draws tokens for one stream, with a random generator of its own; never those `barred`."""
 
-    def __init__(self, settings: Sampling, vocabulary: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        settings: Sampling,
+        vocabulary: int,
+        device: torch.device,
+        barred: Collection[int] = (),
+    ) -> None:
         self._settings = settings
+        self._barred = torch.tensor(sorted(barred), dtype=torch.long, device=device)  # (n,)
         self._seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)  # (V,)
         self._generator = torch.Generator(device)
         self.reset()
@@ -52,6 +59,8 @@ class Sampler:
     def draw(self, logits: Tensor) -> int:
         """The next token id, from logits (V,) float32."""
         scores = penalise(logits, self._seen, self._settings.repetition_penalty)
+        if len(self._barred):
+            scores = scores.index_fill(0, self._barred, -torch.inf)
         token = self._choose(scores)
         self._seen[token] = True
         return int(token)

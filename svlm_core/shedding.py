@@ -22,7 +22,7 @@ ROOM = 0.9  # share of a round that may be filled by what is given back
 LEAST_TOKENS = 4  # of a reply
 LEAST_VISION = 64  # tokens of a pair of frames
 # The stages of a round whose time follows what is cut; the others cost the same as before.
-STAGES = {'skip': (), 'tokens': ('decode',), 'resolution': ('look', 'vision', 'prefill')}
+STAGES = {'skip': (), 'tokens': ('decode', 'sample'), 'resolution': ('look', 'vision', 'prefill')}
 
 
 @dataclass(frozen=True)

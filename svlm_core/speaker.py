@@ -21,10 +21,13 @@ from svlm_core.stopwatch import Stopwatch
 class Speaker:
     """Draws the tokens of a reply and knows when it ends; has random numbers of its own."""
 
-    def __init__(self, model: Model, tokenizer: ChatTokenizer, sampling: Sampling) -> None:
+    def __init__(
+        self, model: Model, tokenizer: ChatTokenizer, sampling: Sampling, endless: bool = False
+    ) -> None:
         self._model = model
-        self._sampler = Sampler(sampling, model.config.text.vocab_size, model.device)
         self._stops = model.stop_ids | {tokenizer.turn_end}
+        barred = self._stops if endless else ()
+        self._sampler = Sampler(sampling, model.config.text.vocab_size, model.device, barred)
 
     def reset(self) -> None:
         """Start the random numbers again from the seed."""
@@ -54,7 +57,9 @@ class Speaker:
         self._sampler.begin(set(memory.transcript.ids))
         for left in reversed(range(limit)):
             with watch('decode'):
-                logits, token = self._draw(hidden)
+                logits = self._score(hidden)
+            with watch('sample'):
+                token = self._draw(logits)
             yield token, logits
             if token in self._stops or not left:
                 return
@@ -66,14 +71,17 @@ class Speaker:
         return 'end' if ids and ids[-1] in self._stops else 'limit'
 
     @torch.inference_mode()
-    def _draw(self, hidden: Tensor) -> tuple[Tensor, int]:
-        logits = self._model.language.logits(hidden)  # (V,) float32
+    def _score(self, hidden: Tensor) -> Tensor:
+        return self._model.language.logits(hidden)  # (V,) float32
+
+    @torch.inference_mode()
+    def _draw(self, logits: Tensor) -> int:
         if not logits.isfinite().all():
             raise CheckpointError(
                 f'{self._model.folder} computes scores that are no numbers in '
                 f'{self._model.dtype}: try dtype=bfloat16 or float32, or download it again'
             )
-        return logits, self._sampler.draw(logits)
+        return self._sampler.draw(logits)
 
 
 def spoken(

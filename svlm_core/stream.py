@@ -36,7 +36,13 @@ class Stream:
     Made by `StreamingVLM.open`. Raises SettingsError when the settings give no bound.
     """
 
-    def __init__(self, model: Model, tokenizer: ChatTokenizer, settings: StreamSettings) -> None:
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: ChatTokenizer,
+        settings: StreamSettings,
+        endless: bool = False,
+    ) -> None:
         self.settings = settings
         self.limits = Limits.of(settings)  # in force, changed by `adjust`
         self.model = model
@@ -47,7 +53,7 @@ class Stream:
         size = capacity(self.prompt, settings)
         self._memory = Memory(model, settings, size, settings.max_new_tokens)
         self._fork = Fork(model, tokenizer, settings, size) if settings.ask_tokens else None
-        self._speaker = Speaker(model, tokenizer, settings.sampling)
+        self._speaker = Speaker(model, tokenizer, settings.sampling, endless)
         self._views: dict[int, View] = {}  # by round: what has to be encoded, perhaps again
         self._rounds = 0
         self._speech: Callable[[], Generator[Token, None, None] | None] = lambda: None
@@ -252,7 +258,7 @@ class Stream:
         if len(ids) > self.settings.max_new_tokens:
             raise SettingsError(f'a reply of {len(ids)} tokens: open with more max_new_tokens')
         self._hush()
-        watch, number = Stopwatch(), self._rounds
+        watch, number = Stopwatch(self.model.device), self._rounds
         hidden = self._see(frames, start, limits, watch)
         with watch('prefill'):
             states = torch.cat([hidden[None], self._memory.read(ids[:-1])])  # (n, hidden)
@@ -306,7 +312,7 @@ class Stream:
 
     def _speak(self, frames: np.ndarray, start: float) -> Generator[Token, None, None]:
         """See a round, then say its reply."""
-        watch, number, limits = Stopwatch(), self._rounds, self.limits
+        watch, number, limits = Stopwatch(self.model.device), self._rounds, self.limits
         hidden = self._see(frames, start, limits, watch)
         self._speaker.adjust(limits.sampling)
         ids: list[int] = []

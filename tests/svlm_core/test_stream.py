@@ -24,7 +24,7 @@ def test_a_caption_says_what_when_and_at_what_cost(engine):
     assert 1 <= len(caption.ids) <= 4
     assert caption.stopped == ('limit' if caption.ids[-1] not in stream._speaker._stops else 'end')
     assert caption.held == stream.held == len(stream.transcript)
-    assert set(caption.seconds) == {'look', 'plan', 'vision', 'prefill', 'decode'}
+    assert set(caption.seconds) == {'look', 'plan', 'vision', 'prefill', 'decode', 'sample'}
     assert caption == stream.last
     assert caption.silent == (not caption.text)
 

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watching the same frames under each policy, with replies of a fixed length.
+
+A model that says less looks faster, so replies never end by themselves. The frames are noise of
+exactly the size that the model sees, the same for all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from svlm_core.benchmark.machine import energy_counter, memory_used, settle
+from svlm_core.capacity import whole_stream
+from svlm_core.config import Policy, StreamSettings, preset
+from svlm_core.engine import StreamingVLM
+from svlm_core.errors import DeviceFull, MemoryFull, SettingsError
+from svlm_core.prompt import Prompt
+from svlm_core.rope import Grid
+from svlm_core.stream import Stream
+from svlm_core.transcript import Role
+
+GRIDS = {720: (20, 36), 384: (16, 24), 180: (10, 18)}  # vision tokens: rows, columns
+FILMS = 8  # different rounds of frames, shown in turn
+SETTLING = 4  # rounds after the window is full that are not timed yet
+
+# The columns of the paper's figure 1.
+COLUMNS: dict[str, str] = {
+    'full_attention': '(a) full attention',
+    'window': '(b) window',
+    'recompute': '(c) recompute',
+    'streaming': '(d) streaming',
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the figure: a policy, and the tokens that it says in each second."""
+
+    policy: Policy
+    tokens: int
+
+    @property
+    def name(self) -> str:
+        """As tables and figures call it."""
+        return f'{COLUMNS[self.policy]}, {self.tokens} tokens'
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all arms see: seconds of stream, vision tokens of each, the policy's clock."""
+
+    seconds: int
+    vision_tokens: int
+    reset_every: int
+
+    def __post_init__(self) -> None:
+        if self.vision_tokens not in GRIDS:
+            raise SettingsError(f'vision tokens per second must be one of {list(GRIDS)}')
+        if self.seconds < self.warm_up + 8:
+            raise SettingsError(
+                f'the window is full after {self.warm_up} seconds: give at least '
+                f'{self.warm_up + 8}'
+            )
+
+    @property
+    def warm_up(self) -> int:
+        """Rounds before anything counts: the vision window fills, and what is lazy is made."""
+        window = preset('robot').vision_window
+        assert window is not None
+        return ceil(window) + SETTLING
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One second of stream. Times in seconds, `chunk` of all; `token` is from one token to the
+    next. `new` tokens were read in, after which `keys` were in memory; `joules` None: no counter.
+    """
+
+    second: int
+    chunk: float
+    token: float
+    stages: dict[str, float]
+    tokens: int
+    new: int
+    keys: int
+    grids: int  # pairs of frames that were encoded
+    used: int  # bytes of memory
+    joules: float | None
+
+
+@dataclass(frozen=True)
+class Lap:
+    """An arm's seconds, as far as it came; `problem` says what ended it early."""
+
+    arm: Arm
+    chunks: tuple[Chunk, ...]
+    memory_bytes: int
+    grid: Grid  # of the patches of a pair of frames
+    problem: str = ''
+
+
+def run_arm(
+    engine: StreamingVLM, arm: Arm, course: Course, done: Callable[[int], None] = lambda n: None
+) -> Lap:
+    """Watch a course; `done` is told of each second."""
+    vision = engine.model.config.vision
+    rows, columns = GRIDS[course.vision_tokens]
+    grid = (1, rows * vision.merge_size, columns * vision.merge_size)
+    chunks: list[Chunk] = []
+    stream: Stream | None = None
+    problem = ''
+    try:
+        stream = engine.open(settings_of(engine, arm, course), endless=True)
+        for chunk in watch(stream, films(engine, course), course.seconds):
+            chunks.append(chunk)
+            done(chunk.second)
+    except (MemoryFull, DeviceFull) as error:  # a result: the paper's column (a) ends so
+        problem = str(error)
+    return Lap(arm, tuple(chunks), stream.memory_bytes if stream else 0, grid, problem)
+
+
+def settings_of(engine: StreamingVLM, arm: Arm, course: Course) -> StreamSettings:
+    """Preset robot, all its windows full from the start but that of vision."""
+    settings = preset(
+        'robot',
+        policy=arm.policy,
+        max_new_tokens=arm.tokens,
+        max_vision_tokens=course.vision_tokens,
+        reset_every=course.reset_every,
+        previous_text='the camera shows a room ' * 1024,  # cut to sink and window
+    )
+    if arm.policy != 'full_attention':
+        return settings
+    room = whole_stream(Prompt(engine.tokenizer, settings), settings, course.seconds)
+    return replace(settings, capacity=room)
+
+
+def films(engine: StreamingVLM, course: Course) -> list[np.ndarray]:
+    """Some rounds of frames (2, H, W, 3) uint8 of exactly the size that the model sees."""
+    vision = engine.model.config.vision
+    cell = vision.patch_size * vision.merge_size
+    rows, columns = GRIDS[course.vision_tokens]
+    draws = np.random.default_rng(0)
+    shape = (FILMS, 2, rows * cell, columns * cell, 3)
+    return list(draws.integers(0, 256, shape, np.uint8))
+
+
+def watch(stream: Stream, shown: list[np.ndarray], seconds: int) -> Iterator[Chunk]:
+    """Step a stream as fast as it goes, and say what each second cost."""
+    device = stream.model.device
+    joules = energy_counter(device)
+    for second in range(seconds):
+        before = joules() if joules else 0.0
+        settle(device)
+        times, new, keys = [time.perf_counter()], 0, 0
+        for _ in stream.tokens(shown[second % len(shown)], float(second)):
+            times.append(time.perf_counter())
+            if len(times) == 2:
+                keys = stream.encoded
+                new = keys - stream.reused
+        settle(device)
+        chunk = time.perf_counter() - times[0]
+        assert stream.last is not None
+        pairs = [s for s in stream.transcript.segments if s.role is Role.VISION]
+        yield Chunk(
+            second=second,
+            chunk=chunk,
+            token=(times[-1] - times[1]) / (len(times) - 2),
+            stages=stream.last.seconds,
+            tokens=len(stream.last.ids),
+            new=new,
+            keys=keys,
+            grids=len(pairs) if stream.settings.policy == 'recompute' else 1,
+            used=memory_used(device),
+            joules=joules() - before if joules else None,
+        )

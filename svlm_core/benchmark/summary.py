@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the seconds of an arm come to.
+
+Amortised time per token is the published measure: vision tower, prefill and decoding of a second,
+divided by its tokens; it leaves out resizing and eviction, which `chunk` has. Pure decode time is
+from one token to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from svlm_core.benchmark.costs import Costs
+from svlm_core.benchmark.machine import Ceilings
+from svlm_core.benchmark.run import Chunk, Course, Lap
+from svlm_core.timeline import percentile
+
+COUNTED = ('vision', 'prefill', 'decode', 'sample')  # stages of the published measure
+FORWARDS = ('look', 'vision', 'prefill', 'decode')  # all but planning, sampling, and text
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The timed seconds of an arm; medians, but for `p99`. Times in ms, sizes in bytes.
+
+    `floor_token` and `floor_chunk` are what bandwidth and operations alone would take, at the
+    ceilings of the same run. `growth` is memory that came in the timed seconds.
+    """
+
+    policy: str
+    tokens: int
+    seconds: int
+    problem: str
+    chunk: float
+    p99: float
+    stages: dict[str, float]
+    outside: float
+    amortised: float
+    token: float
+    floor_token: float
+    floor_chunk: float
+    bandwidth: float
+    operations: float
+    keys: int
+    memory: int
+    growth: int
+    joules: float | None
+
+
+def amortised(chunk: Chunk) -> float:
+    """Milliseconds per token by the published measure."""
+    return 1000 * sum(chunk.stages[s] for s in COUNTED) / chunk.tokens
+
+
+def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary | None:
+    """The summary of an arm; None when it ended before anything was timed."""
+    timed = [c for c in lap.chunks if c.second >= course.warm_up]
+    if len(timed) < 2:
+        return None
+
+    def middle(value: Callable[[Chunk], float], scale: float = 1.0) -> float:
+        return scale * median(value(c) for c in timed)
+
+    def operations(c: Chunk) -> float:
+        return costs.prefill_operations(c.new, c.keys) + c.grids * costs.vision_operations(
+            lap.grid
+        )
+
+    def floor(c: Chunk) -> float:
+        read = costs.token_bytes(c.keys) * c.tokens / most.bytes_per_second
+        return operations(c) / most.operations_per_second + read
+
+    known = [c.joules for c in timed if c.joules is not None]
+    return Summary(
+        policy=lap.arm.policy,
+        tokens=lap.arm.tokens,
+        seconds=len(timed),
+        problem=lap.problem,
+        chunk=middle(lambda c: c.chunk, 1000),
+        p99=1000 * percentile([c.chunk for c in timed], 0.99),
+        stages={s: 1000 * median(c.stages[s] for c in timed) for s in timed[0].stages},
+        outside=middle(lambda c: c.chunk - sum(c.stages[s] for s in FORWARDS), 1000),
+        amortised=middle(amortised),
+        token=middle(lambda c: c.token, 1000),
+        floor_token=middle(lambda c: costs.token_bytes(c.keys) / most.bytes_per_second, 1000),
+        floor_chunk=middle(floor, 1000),
+        bandwidth=middle(lambda c: costs.token_bytes(c.keys) / c.token),
+        operations=middle(lambda c: operations(c) / (c.stages['vision'] + c.stages['prefill'])),
+        keys=timed[-1].keys,
+        memory=lap.memory_bytes,
+        growth=timed[-1].used - timed[0].used,
+        joules=median(known) if known else None,
+    )
+
+
+def find(summaries: Sequence[Summary], policy: str, tokens: int) -> Summary | None:
+    """The summary of an arm, if there is one."""
+    return next((s for s in summaries if (s.policy, s.tokens) == (policy, tokens)), None)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`svlm bench`: how fast, how steady, and how close to what the machine allows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from svlm_core.errors import SettingsError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
+    from svlm_core.benchmark.run import Arm, Course, Lap
+    from svlm_core.engine import StreamingVLM
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time seconds of stream under each policy.
+
+    The four policies of the paper see the same frames and say as many tokens. The window is full
+    before anything counts, and bandwidth and operations are held against what the device reaches
+    in the same run. Policy streaming is timed with every number of --tokens, the others with the
+    first.
+
+    Times depend on what else the machine does: leave it alone meanwhile.
+
+      svlm bench                                  # the built-in model, in some minutes on a CPU
+      svlm bench --random 7b --tokens-per-second 720 --output h200
+      svlm bench --random 7b --compare h200/bench.json
+    """
+
+    model: Annotated[
+        str | None,
+        arg(help='checkpoint folder or Hugging Face id; None: the built-in svlm-tiny',
+            metavar='MODEL'),
+    ] = None  # fmt: skip
+    random: Annotated[
+        Literal['7b', '3b', 'mid', 'tiny'] | None,
+        arg(help='random weights of this size instead of a model'),
+    ] = None
+    device: Annotated[str, arg(help='auto, cpu, cuda, cuda:1, ...', metavar='DEVICE')] = 'auto'
+    dtype: Annotated[str, arg(help='auto, float32, bfloat16 or float16', metavar='DTYPE')] = 'auto'
+    tokens_per_second: Annotated[
+        Literal[720, 384, 180], arg(help='vision tokens of each second')
+    ] = 180
+    tokens: Annotated[
+        tuple[int, ...], arg(help='tokens of each reply', metavar='NUMBER [NUMBER ...]')
+    ] = (10, 20)
+    seconds: Annotated[int, arg(help='seconds of stream for each policy', metavar='NUMBER')] = 120
+    reset_every: Annotated[
+        int, arg(help='policy window: seconds between hard resets', metavar='SECONDS')
+    ] = 40
+    policies: Annotated[
+        tuple[Literal['full_attention', 'window', 'recompute', 'streaming'], ...],
+        arg(help='which policies'),
+    ] = ('full_attention', 'window', 'recompute', 'streaming')
+    output: Annotated[
+        Path | None,
+        arg(help='new folder for bench.json, chunks.csv and latency.png', metavar='DIR'),
+    ] = None
+    compare: Annotated[Path | None, arg(help='bench.json of an earlier run', metavar='FILE')] = (
+        None
+    )
+
+    def run(self) -> int:
+        """Measure, print, write, and return the exit status. Raises SvlmError."""
+        if not self.tokens or min(self.tokens) < 2 or not self.policies:
+            raise SettingsError('give at least one policy, and --tokens of at least 2')
+        if self.model is not None and self.random is not None:
+            raise SettingsError('--model and --random exclude each other: give one')
+        from svlm_core.benchmark.costs import Costs
+        from svlm_core.benchmark.machine import ceilings, describe, memory_peak
+        from svlm_core.benchmark.outputs import Run, check_output, read_run, write_run
+        from svlm_core.benchmark.run import Course
+        from svlm_core.benchmark.summary import summarise
+        from svlm_core.benchmark.tables import comparison, figures
+        from svlm_core.commands.console import screen
+        from svlm_core.commands.engine_flags import introduction
+
+        course = Course(self.seconds, self.tokens_per_second, self.reset_every)
+        old = None if self.compare is None else read_run(self.compare)
+        if self.output is not None:
+            check_output(self.output)
+        engine, out = self._engine(), screen()
+        device = engine.model.device
+        about = describe(device)
+        most = ceilings(device, engine.model.dtype)
+        out.print(f'{introduction(engine.info)}\n{about.get("gpu", about["processor"])}, '
+                  f'{most.bytes_per_second / 1e9:.0f} GB/s, '
+                  f'{most.operations_per_second / 1e12:.3g} TFLOP/s')  # fmt: skip
+        laps = self._laps(engine, course)
+        costs = Costs.of(engine.model)
+        found = [summarise(lap, course, costs, most) for lap in laps]
+        about |= {
+            **asdict(engine.info),
+            **asdict(course),
+            'memory_peak': memory_peak(device),
+            'problems': {lap.arm.name: lap.problem for lap in laps if lap.problem},
+        }
+        run = Run(about, most, tuple(s for s in found if s is not None))
+        if run.summaries:
+            out.print(figures(run.summaries, most))
+        out.print(f'peak memory {about["memory_peak"] / 2**20:.0f} MiB')
+        for name, problem in about['problems'].items():
+            out.print(f'{name} ended early: {problem}')
+        if old is not None:
+            out.print(comparison(run.summaries, old.summaries))
+            out.print('\n'.join(_differences(old.about, about)))
+        if self.output is not None:
+            write_run(self.output, run, laps, course)
+        return 0
+
+    def _engine(self) -> StreamingVLM:
+        from svlm_core.benchmark.models import random_engine
+        from svlm_core.commands.engine_flags import load_engine
+
+        if self.random is not None:
+            return random_engine(self.random, self.device, self.dtype)
+        return load_engine(self.model, self.device, self.dtype)
+
+    def _laps(self, engine: StreamingVLM, course: Course) -> list[Lap]:
+        from svlm_core.benchmark.run import run_arm
+        from svlm_core.commands.console import errors, progress
+
+        arms = self._arms()
+        laps = []
+        with progress(errors(), len(arms) * course.seconds) as show:
+            for number, arm in enumerate(arms):
+                before, name = number * course.seconds, arm.name
+
+                def moved(second: int, before: int = before, name: str = name) -> None:
+                    show(before + second, name)
+
+                laps.append(run_arm(engine, arm, course, moved))
+        return laps
+
+    def _arms(self) -> list[Arm]:
+        from svlm_core.benchmark.run import Arm
+
+        first, *others = dict.fromkeys(self.tokens)
+        arms = [Arm(policy, first) for policy in dict.fromkeys(self.policies)]
+        if 'streaming' in self.policies:
+            arms += [Arm('streaming', count) for count in others]
+        return arms
+
+
+def _differences(old: object, new: object) -> list[str]:
+    """Lines on what differs between two runs besides their figures."""
+    assert isinstance(old, dict)
+    assert isinstance(new, dict)
+    what = ('model', 'device', 'gpu', 'processor', 'threads', 'dtype', 'attention', 'torch',
+            'vision_tokens', 'seconds', 'reset_every')  # fmt: skip
+    return [
+        f'not the same {name}: {old.get(name)}, now {new.get(name)}'
+        for name in what
+        if old.get(name) != new.get(name)
+    ]

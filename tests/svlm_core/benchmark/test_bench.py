@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`svlm bench`: the curves of the paper's figure, files that are whole, and honest refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from svlm_core import cli
+from svlm_core.benchmark import run
+from svlm_core.benchmark.costs import Costs
+from svlm_core.benchmark.machine import Ceilings, ceilings, energy_counter
+from svlm_core.benchmark.models import random_engine
+from svlm_core.benchmark.outputs import Run, read_run, write_run
+from svlm_core.benchmark.run import Arm, Chunk, Course, Lap, run_arm, settings_of
+from svlm_core.benchmark.summary import summarise
+from svlm_core.benchmark.tables import comparison, figures
+from svlm_core.errors import MemoryFull, SettingsError, SourceError
+
+STAGES = {'look': 1.0, 'plan': 2.0, 'vision': 4.0, 'prefill': 8.0, 'decode': 16.0, 'sample': 32.0}
+SECONDS = 28
+
+
+@pytest.fixture(scope='module')
+def small():
+    """The grid of frames that these tests can afford, for all of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(run.GRIDS, 180, (2, 3))
+        yield
+
+
+@pytest.fixture(scope='module')
+def engine():
+    return random_engine('tiny', 'cpu')
+
+
+@pytest.fixture(scope='module')
+def bench(small, tmp_path_factory) -> tuple[Path, str]:
+    """A whole run of the command: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp('bench') / 'run'
+    with pytest.MonkeyPatch.context() as patch:
+        printed: list[str] = []
+        patch.setattr(
+            'svlm_core.commands.console.Screen.print', lambda self, text: printed.append(str(text))
+        )
+        words = ['bench', '--device', 'cpu', '--seconds', str(SECONDS), '--reset-every', '4',
+                 '--tokens', '2', '3', '--output', str(folder)]  # fmt: skip
+        assert cli.main(words) == 0
+    return folder, '\n'.join(printed)
+
+
+def held(folder: Path, policy: str, tokens: int = 2) -> list[int]:
+    """Tokens in memory, second by second."""
+    with (folder / 'chunks.csv').open() as file:
+        rows = [
+            r for r in csv.DictReader(file) if (r['policy'], r['tokens']) == (policy, str(tokens))
+        ]
+    assert [int(row['second']) for row in rows] == list(range(SECONDS))
+    return [int(row['keys']) for row in rows]
+
+
+def test_the_curves_are_flat_sawtooth_and_linear(bench):
+    folder, _ = bench
+    streaming = held(folder, 'streaming')[20:]
+    assert max(streaming) - min(streaming) <= 4, 'the time of a round is written in some digits'
+    growing = held(folder, 'full_attention')
+    assert growing == sorted(growing)
+    assert growing[-1] > 1.1 * growing[20]
+    saw = held(folder, 'window')
+    falls = [n for n in range(1, SECONDS) if saw[n] < saw[n - 1]]
+    assert falls == list(range(4, SECONDS, 4))
+
+
+def test_recompute_reads_everything_anew_and_streaming_what_is_new(bench):
+    folder, _ = bench
+    with (folder / 'chunks.csv').open() as file:
+        last = {(r['policy'], r['tokens']): r for r in csv.DictReader(file)}
+    assert last['recompute', '2']['new'] == last['recompute', '2']['keys']
+    assert int(last['streaming', '2']['new']) < int(last['streaming', '2']['keys']) / 10
+
+
+def test_table_json_rows_and_figure_are_all_there(bench):
+    folder, printed = bench
+    assert sorted(p.name for p in folder.iterdir()) == ['bench.json', 'chunks.csv', 'latency.png']
+    assert (folder / 'latency.png').read_bytes().startswith(b'\x89PNG')
+    raw = json.loads((folder / 'bench.json').read_text())
+    arms = [(arm['policy'], arm['tokens']) for arm in raw['arms']]
+    assert arms == [('full_attention', 2), ('window', 2), ('recompute', 2), ('streaming', 2),
+                    ('streaming', 3)]  # fmt: skip
+    assert {'torch', 'svlm', 'processor', 'mhz', 'attention', 'memory_peak'} <= raw['about'].keys()
+    for column in ('(a) full', '(b) window', '(c) recompute', '(d) streaming, 3', 'GB/s', 'p99'):
+        assert column in printed
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_run_can_be_held_against_an_earlier_one(bench):
+    folder, _ = bench
+    old = read_run(folder / 'bench.json')
+    text = comparison(old.summaries, old.summaries)
+    assert text.count('x1.00') == 4 * len(old.summaries)
+    faster = [replace(s, chunk=s.chunk / 2) for s in old.summaries]
+    assert comparison(faster, old.summaries).count('x0.50') == len(old.summaries)
+    assert comparison([], old.summaries) == 'no arm is in both runs'
+
+
+def test_replies_have_their_length_whatever_the_model_would_say(engine, small, monkeypatch):
+    # Of a model that wants to end at once: the score of its end marker is above all.
+    end = engine.tokenizer.turn_end
+    score = type(engine.model.language).logits
+    monkeypatch.setattr(
+        type(engine.model.language),
+        'logits',
+        lambda self, h: score(self, h).index_fill(-1, torch.tensor([end]), 1e4),
+    )
+    lap = run_arm(engine, Arm('streaming', 5), Course(28, 180, 10))
+    assert {chunk.tokens for chunk in lap.chunks} == {5}
+
+
+def test_a_policy_that_has_no_room_ends_as_a_result(engine, small, monkeypatch):
+    full = settings_of(engine, Arm('full_attention', 2), Course(28, 180, 10))
+    tight = replace(full, capacity=1300)
+    monkeypatch.setattr(run, 'settings_of', lambda *given: tight)
+    lap = run_arm(engine, Arm('full_attention', 2), Course(28, 180, 10))
+    assert 0 < len(lap.chunks) < 28
+    assert 'full_attention' in lap.problem
+    monkeypatch.setattr(engine, 'open', lambda *given, **more: _raise(MemoryFull('no room')))
+    assert run_arm(engine, Arm('streaming', 2), Course(28, 180, 10)).problem == 'no room'
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def chunk(second: int, **changes) -> Chunk:
+    given = {'chunk': 70.0, 'token': 2.0, 'stages': STAGES, 'tokens': 10, 'new': 5, 'keys': 50,
+             'grids': 1, 'used': 1000 + second, 'joules': 3.0}  # fmt: skip
+    return Chunk(second=second, **{**given, **changes})
+
+
+def test_a_summary_is_of_the_seconds_that_count_and_by_the_published_measure(engine):
+    course, costs = Course(40, 180, 10), Costs.of(engine.model)
+    early = [chunk(n, chunk=1e6) for n in range(course.warm_up)]
+    lap = Lap(Arm('streaming', 10), (*early, *(chunk(n) for n in range(20, 40))), 7, (1, 4, 4))
+    found = summarise(lap, course, costs, Ceilings(1e9, 1e9))
+    assert found is not None
+    assert (found.chunk, found.p99, found.seconds) == (70_000, 70_000, 20)
+    assert found.amortised == 1000 * (4 + 8 + 16 + 32) / 10
+    assert found.outside == 1000 * (70 - (1 + 4 + 8 + 16))
+    assert (found.token, found.growth, found.joules) == (2000, 19, 3.0)
+    assert found.bandwidth == costs.token_bytes(50) / 2
+    assert 'streaming' in figures([found], Ceilings(1e9, 1e9))
+    assert summarise(Lap(lap.arm, tuple(early), 7, (1, 4, 4)), course, costs,
+                     Ceilings(1, 1)) is None  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [(['--seconds', '20'], 'at least 28'), (['--tokens', '1'], 'at least 2'),
+     (['--model', 'x', '--random', 'tiny'], 'exclude'), (['--compare', 'nowhere.json'], 'nowhere'),
+     (['--output', '.'], 'exists'), (['--output', 'no/where'], 'make it first')],
+)  # fmt: skip
+def test_what_cannot_be_done_is_told_before_the_work(words, told, capsys, monkeypatch):
+    monkeypatch.setattr(
+        'svlm_core.commands.bench.Bench._engine', lambda self: pytest.fail('began')
+    )
+    assert cli.main(['bench', *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_a_folder_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch, engine):
+    monkeypatch.setattr(
+        'svlm_core.benchmark.outputs.draw', lambda *given: _raise(OSError(28, 'full'))
+    )
+    course = Course(40, 180, 10)
+    with pytest.raises(Exception, match='full'):
+        write_run(
+            tmp_path / 'run', Run({'model': 'm', 'device': 'd'}, Ceilings(1, 1), ()), [], course
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_something_else_is_no_run(tmp_path):
+    (tmp_path / 'x.json').write_text('{"arms": [{"policy": 3}]}')
+    with pytest.raises(SourceError, match='no bench'):
+        read_run(tmp_path / 'x.json')
+
+
+def test_ceilings_are_measured_and_energy_is_read_or_said_to_be_absent(tmp_path, monkeypatch):
+    most = ceilings(torch.device('cpu'), torch.float32)
+    assert most.bytes_per_second > 1e8
+    assert most.operations_per_second > 1e8
+    monkeypatch.setattr('svlm_core.benchmark.machine.ENERGY', tmp_path)
+    assert energy_counter(torch.device('cpu')) is None
+    (tmp_path / 'intel-rapl:0').mkdir()
+    (tmp_path / 'intel-rapl:0' / 'energy_uj').write_text('2500000\n')
+    counter = energy_counter(torch.device('cpu'))
+    assert counter is not None
+    assert counter() == 2.5
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(SettingsError, match='7b, 3b, mid, tiny'):
+        random_engine('70b')
