@@ -22,7 +22,6 @@ from svlm_core.config import StreamSettings
 from svlm_core.errors import DeviceFull
 from svlm_core.free import free_bytes
 from svlm_core.memory import PIECE
-from svlm_core.model.attention import choose_backend
 from svlm_core.model.checkpoint import choose_device, choose_dtype, resolve
 from svlm_core.model.config import ModelConfig, read_config
 from svlm_core.model.weights import blank, weights_of
@@ -171,5 +170,5 @@ def _layer(hidden: int, rotated: int, values: int, inner: int, each: int) -> int
 
 
 def _weights(config: ModelConfig, dtype: torch.dtype) -> int:
-    weights = weights_of(*blank(config, choose_backend(META)))
+    weights = weights_of(*blank(config, 'matmul'))
     return sum(weight.numel() for weight in weights.values()) * dtype.itemsize

@@ -51,7 +51,11 @@ class StreamingVLM:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path | None = None, device: str = 'auto', dtype: str = 'auto'
+        cls,
+        source: str | Path | None = None,
+        device: str = 'auto',
+        dtype: str = 'auto',
+        attention: str = 'auto',
     ) -> StreamingVLM:
         """Load a checkpoint folder, a hub id that you name, or the embedded model (None).
 
@@ -59,7 +63,7 @@ class StreamingVLM:
         """
         folder = EMBEDDED if source is None else resolve(source)
         tokenizer = ChatTokenizer(folder)
-        model = load(folder, device, dtype)
+        model = load(folder, device, dtype, attention)
         card = read_card(folder)
         named = replace(card, name=card.name or str(source or folder.name))
         return cls(model, tokenizer, EngineInfo.of(model, named))

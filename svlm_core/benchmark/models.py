@@ -14,7 +14,7 @@ from torch import Tensor
 from svlm_core.card import EMBEDDED, Card
 from svlm_core.engine import EngineInfo, StreamingVLM
 from svlm_core.errors import DeviceFull, SettingsError
-from svlm_core.model.attention import choose_backend
+from svlm_core.model.backends import choose_backend
 from svlm_core.model.checkpoint import MEAN, STD, Model, choose_device, choose_dtype
 from svlm_core.model.config import VISION_DEFAULTS, ModelConfig, parse_config, read_json
 from svlm_core.model.weights import blank, fill, weights_of
@@ -76,7 +76,9 @@ SIZES: dict[Size, dict[str, Any]] = {
 }
 
 
-def random_engine(size: Size, device: str = 'auto', dtype: str = 'auto') -> StreamingVLM:
+def random_engine(
+    size: Size, device: str = 'auto', dtype: str = 'auto', attention: str = 'auto'
+) -> StreamingVLM:
     """An engine with random weights, always the same ones on one device.
 
     Raises SettingsError for a device or type that is not there, DeviceFull where it has no room.
@@ -84,15 +86,15 @@ def random_engine(size: Size, device: str = 'auto', dtype: str = 'auto') -> Stre
     if size not in get_args(Size):
         raise SettingsError(f'no size {size!r}: choose one of {", ".join(get_args(Size))}')
     config = parse_config({**read_json(EMBEDDED / 'config.json'), **SIZES[size]}, size)
-    model = random_model(config, choose_device(device), dtype)
+    model = random_model(config, choose_device(device), dtype, attention)
     card = Card(name=f'random {size}', trained=False, limits='Its weights are random.')
     return StreamingVLM(model, ChatTokenizer(EMBEDDED), EngineInfo.of(model, card))
 
 
-def random_model(config: ModelConfig, device: torch.device, dtype: str) -> Model:
+def random_model(config: ModelConfig, device: torch.device, dtype: str, attention: str) -> Model:
     """A model of this shape: matrices are normal, biases 0, norms 1."""
     kind = choose_dtype(dtype, config, device)
-    language, vision = blank(config, choose_backend(device))
+    language, vision = blank(config, choose_backend(device, kind, attention))
     draws = torch.Generator(device).manual_seed(0)
     try:
         weights = {

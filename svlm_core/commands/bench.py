@@ -43,6 +43,9 @@ class Bench:
     ] = None
     device: Annotated[str, arg(help='auto, cpu, cuda, cuda:1, ...', metavar='DEVICE')] = 'auto'
     dtype: Annotated[str, arg(help='auto, float32, bfloat16 or float16', metavar='DTYPE')] = 'auto'
+    attention: Annotated[
+        str, arg(help='back end, as svlm doctor lists them; auto: the fastest', metavar='NAME')
+    ] = 'auto'
     tokens_per_second: Annotated[
         Literal[720, 384, 180], arg(help='vision tokens of each second')
     ] = 180
@@ -118,8 +121,8 @@ class Bench:
         from svlm_core.commands.engine_flags import load_engine
 
         if self.random is not None:
-            return random_engine(self.random, self.device, self.dtype)
-        return load_engine(self.model, self.device, self.dtype)
+            return random_engine(self.random, self.device, self.dtype, self.attention)
+        return load_engine(self.model, self.device, self.dtype, self.attention)
 
     def _laps(self, engine: StreamingVLM, course: Course) -> list[Lap]:
         from svlm_core.benchmark.run import run_arm

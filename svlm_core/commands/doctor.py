@@ -9,8 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from svlm_core.errors import SvlmError
+
+if TYPE_CHECKING:  # a doctor must live where torch is missing
+    import torch
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,6 @@ def device() -> list[Finding]:
     """The processor that will run the model, and how it attends."""
     import torch
 
-    from svlm_core.model.attention import choose_backend
-
     cuda = torch.cuda.is_available()
     where = torch.device('cuda' if cuda else 'cpu')
     if cuda:
@@ -81,8 +83,23 @@ def device() -> list[Finding]:
     return [
         gpu,
         Finding('device', True, f'will use {where if cuda else threads}'),
-        Finding('attention', True, f'will use {choose_backend(where)}'),
-        _library('flash_attn', 'optional; the built-in attention is used without it'),
+        *attention(where, torch.bfloat16 if cuda else torch.float32),
+    ]
+
+
+def attention(where: torch.device, dtype: torch.dtype) -> list[Finding]:
+    """The back end that will attend there, and what became of the others."""
+    from svlm_core.model.attention import BACKENDS
+    from svlm_core.model.backends import choose_backend, verdict
+
+    chosen = choose_backend(where, dtype)
+    others = {name: verdict(name, where, dtype) for name in BACKENDS if name != chosen}
+    runs = ', '.join(name for name, problem in others.items() if not problem)
+    return [
+        Finding(
+            'attention', True, f'will use {chosen}' + (f'; {runs} would run too' * bool(runs))
+        ),
+        *(Finding(f'  {name}', None, problem) for name, problem in others.items() if problem),
     ]
 
 

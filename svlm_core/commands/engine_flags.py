@@ -156,11 +156,13 @@ class EngineFlags:
             raise SettingsError(_as_flags(str(error), (*flags, *draw))) from error
 
 
-def load_engine(model: str | None, device: str, dtype: str) -> StreamingVLM:
+def load_engine(
+    model: str | None, device: str, dtype: str, attention: str = 'auto'
+) -> StreamingVLM:
     """Load the engine; torch is first imported here."""
     from svlm_core.engine import StreamingVLM
 
-    return StreamingVLM.from_pretrained(model, device=device, dtype=dtype)
+    return StreamingVLM.from_pretrained(model, device, dtype, attention)
 
 
 def open_stream(engine: StreamingVLM, settings: StreamSettings, seconds: float | None) -> Stream:

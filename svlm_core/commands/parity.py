@@ -22,6 +22,8 @@ class Parity:
     """Folder with case.json and trace.npz."""
     checkpoint: Path | None = None
     """Model the trace was made with; default: the folder 'checkpoint' beside the case."""
+    attention: str = 'auto'
+    """Back end of attention, as svlm doctor lists them; auto: the fastest."""
 
     def run(self) -> int:
         """Replay, print, and return the exit status."""
@@ -30,8 +32,7 @@ class Parity:
 
         case = Case(self.case)
         checkpoint = self.checkpoint or self.case.resolve().parent / 'checkpoint'
-        report = compare(
-            case, StreamingVLM.from_pretrained(checkpoint, device='cpu', dtype='float32')
-        )
+        engine = StreamingVLM.from_pretrained(checkpoint, 'cpu', 'float32', self.attention)
+        report = compare(case, engine)
         print(report.to_json())
         return 0 if report.exact else 1

@@ -1,40 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Causal attention of new queries over the memory, with grouped keys that are never expanded.
 
-The query heads that share a key head are folded into the query length: to a kernel they are
-G*T queries of one head. A causal flag would be wrong there, so the mask is tiled over the heads.
+One function, and kernels to choose from. Those of flash attention take grouped keys as they are.
+For the others the query heads that share a key head are folded into the query length: to a kernel
+they are G*T queries of one head. A causal flag would be wrong there, so the mask is tiled.
 Shape legend: T new tokens, S tokens attended over, Hq query heads, Hk key heads, G = Hq / Hk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib import import_module
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def choose_backend(device: torch.device) -> str:
-    """The fastest back end that `device` runs: fused kernels on CPU and CUDA, else plain ones."""
-    return 'sdpa' if device.type in {'cpu', 'cuda'} else 'matmul'
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, backend: str) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, backend: str, length: Tensor | None = None) -> Tensor:
     """Attention of the newest T of S tokens: query i sees keys 0 to S - T + i.
 
-    `q` (T, Hq, D); `k`, `v` (S, Hk, D), S >= T, any strides; `backend` a name in BACKENDS.
-    Returns (T, Hq, D).
+    `q` (T, Hq, D); `k`, `v` (S, Hk, D), any strides; `backend` a name in BACKENDS. `length` (1,)
+    int32, on the device, is S where `k` and `v` go on behind it, so that a captured graph can
+    attend over a memory that grows. Returns (T, Hq, D).
     """
-    T, Hq, D = q.shape
-    S, Hk, _ = k.shape
-    G = Hq // Hk
-    folded = q.view(T, Hk, G, D).permute(1, 2, 0, 3).reshape(Hk, G * T, D)
-    # One query sees all keys: without a mask the kernels split the keys over the processors.
-    bias = None if T == 1 else causal_bias(T, S, G, q.dtype, q.device)
-    out = BACKENDS[backend](folded, k.transpose(0, 1), v.transpose(0, 1), bias)  # (Hk, G*T, D)
-    return out.view(Hk, G, T, D).permute(2, 0, 1, 3).reshape(T, Hq, D)
+    return BACKENDS[backend](q, k, v, length)
 
 
 def attend_apart(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -53,6 +46,24 @@ def _alone(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return out[0].transpose(0, 1)
 
 
+def _folded(product: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]) -> Kernel:
+    """A kernel of a product that takes queries (Hk, G*T, D), keys, values, and a mask."""
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
+        T, Hq, D = q.shape
+        S, Hk, _ = k.shape
+        G = Hq // Hk
+        folded = q.view(T, Hk, G, D).permute(1, 2, 0, 3).reshape(Hk, G * T, D)
+        if length is not None:
+            bias = bounded_bias(T, S, G, q.dtype, length)
+        else:  # one query sees all keys: without a mask kernels split the keys over processors
+            bias = None if T == 1 else causal_bias(T, S, G, q.dtype, q.device)
+        out = product(folded, k.transpose(0, 1), v.transpose(0, 1), bias)  # (Hk, G*T, D)
+        return out.view(Hk, G, T, D).permute(2, 0, 1, 3).reshape(T, Hq, D)
+
+    return kernel
+
+
 @lru_cache(maxsize=1)  # the layers of one forward share it
 def causal_bias(T: int, S: int, G: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Additive mask (G*T, S), bottom-right causal, the same for each of G folded heads."""
@@ -61,6 +72,14 @@ def causal_bias(T: int, S: int, G: int, dtype: torch.dtype, device: torch.device
     with torch.inference_mode(False):
         rows = torch.full((T, -(-S // 16) * 16), float('-inf'), dtype=dtype, device=device)
         return rows.triu(S - T + 1).repeat(G, 1)[:, :S]
+
+
+def bounded_bias(T: int, S: int, G: int, dtype: torch.dtype, length: Tensor) -> Tensor:
+    """The same for a length that only the device knows; what lies behind it is hidden."""
+    places = torch.arange(-(-S // 16) * 16, device=length.device)
+    last = length - T + torch.arange(T, device=length.device)  # (T,) that each query sees
+    rows = torch.zeros(T, len(places), dtype=dtype, device=length.device)
+    return rows.masked_fill(places > last[:, None], float('-inf')).repeat(G, 1)[:, :S]
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
@@ -75,4 +94,47 @@ def _matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     return scores.softmax(-1).to(v.dtype) @ v
 
 
-BACKENDS = {'sdpa': _sdpa, 'matmul': _matmul}
+def _varlen(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
+    """Flash attention 2 as torch has it built in."""
+    from torch.nn.attention import varlen
+
+    T, S = len(q), len(k)
+    return varlen.varlen_attn(
+        q,
+        k,
+        v,
+        _ends(T, q.device),
+        _ends(S, q.device),
+        T,
+        S,
+        window_size=(-1, -1 if T == 1 else 0),  # with one query a window would forbid split keys
+        enable_gqa=True,
+        seqused_k=length,
+    )
+
+
+@lru_cache(maxsize=16)
+def _ends(count: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor([0, count], dtype=torch.int32, device=device)
+
+
+def _flash(package: str) -> Kernel:
+    """Flash attention from a package of its own, imported when it is first used."""
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
+        used = len(k) if length is None else length
+        run = import_module(package).flash_attn_with_kvcache
+        return run(q[None], k[None], v[None], cache_seqlens=used, causal=True)[0]
+
+    return kernel
+
+
+# The fastest first; the last one runs everywhere.
+BACKENDS: dict[str, Kernel] = {
+    'flash3': _flash('flash_attn_interface'),
+    'varlen': _varlen,
+    'flash2': _flash('flash_attn'),
+    'sdpa': _folded(_sdpa),
+    'matmul': _folded(_matmul),
+}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from svlm_core import hub
 from svlm_core.errors import CheckpointError, SettingsError
-from svlm_core.model.attention import choose_backend
+from svlm_core.model.backends import choose_backend
 from svlm_core.model.config import DTYPES, ModelConfig, read_config, read_json
 from svlm_core.model.language import LanguageModel
 from svlm_core.model.vision import VisionTower
@@ -40,11 +40,14 @@ class Model:
     dtype: torch.dtype
 
 
-def load(folder: Path | str, device: str = 'auto', dtype: str = 'auto') -> Model:
+def load(
+    folder: Path | str, device: str = 'auto', dtype: str = 'auto', attention: str = 'auto'
+) -> Model:
     """Load a Qwen2.5-VL from a Hugging Face folder of safetensors, in either layout.
 
     `device` is 'auto' (the first GPU, else the CPU) or a name that PyTorch knows; `dtype` is
-    'auto' (as saved, on the CPU float32), 'float32', 'bfloat16' or 'float16'.
+    'auto' (as saved, on the CPU float32), 'float32', 'bfloat16' or 'float16'; `attention` is
+    'auto' (the fastest back end that runs) or the name of one.
     Raises CheckpointError when the folder is no complete checkpoint of a Qwen2.5-VL,
     SettingsError for a device or a type that is not there.
     """
@@ -56,7 +59,7 @@ def load(folder: Path | str, device: str = 'auto', dtype: str = 'auto') -> Model
     kind = choose_dtype(dtype, config, place)
     stop_ids = read_stop_ids(folder)
     mean, std = read_pixel_statistics(folder)
-    language, vision = blank(config, choose_backend(place))
+    language, vision = blank(config, choose_backend(place, kind, attention))
     shapes = {name: weight.shape for name, weight in weights_of(language, vision).items()}
     fill(language, vision, read_weights(folder, shapes, place, kind))
     return Model(

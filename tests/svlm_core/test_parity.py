@@ -14,12 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from svlm_core import cli
+from svlm_core import StreamingVLM, cli
+from svlm_core.model.attention import BACKENDS
+from svlm_core.model.backends import verdict
 from svlm_core.parity import Case, Report, compare, replay
 
 PARITY = Path(__file__).parents[1] / 'parity'
 CASES = sorted(p.parent.name for p in PARITY.glob('*/case.json'))
+
+HERE = [name for name in BACKENDS if not verdict(name, torch.device('cpu'), torch.float32)]
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -32,6 +37,15 @@ def test_the_published_system_is_reproduced_to_the_token(engine, golden, name):
     assert (report.text_mismatches, report.length_mismatches) == (0, 0)
     assert report.position_max_diff == (None if 'native' in name else 0)
     assert report.logit_max_diff <= 2e-4
+
+
+@pytest.mark.parametrize('name', ['streaming-small-budget', 'native-rope', 'three-fps'])
+def test_every_back_end_reproduces_it_too(golden, name):
+    assert 'sdpa' in HERE, 'that of the other tests'
+    for backend in (backend for backend in HERE if backend != 'sdpa'):
+        engine = StreamingVLM.from_pretrained(golden / 'checkpoint', 'cpu', 'float32', backend)
+        assert engine.info.attention == backend
+        assert compare(Case(golden / name), engine).exact
 
 
 @pytest.mark.parametrize('name', CASES)

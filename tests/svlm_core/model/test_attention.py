@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from svlm_core.model.attention import BACKENDS, attend, causal_bias, choose_backend
+from svlm_core.model.attention import BACKENDS, attend, causal_bias
+from svlm_core.model.backends import verdict
+
+HERE = [name for name in BACKENDS if not verdict(name, torch.device('cpu'), torch.float32)]
 
 
 def textbook(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -30,7 +33,7 @@ def planes(S: int, kv_heads: int, D: int, dtype: torch.dtype) -> tuple[Tensor, T
     return planes[0, :S], planes[1, :S]
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('backend', HERE)
 @pytest.mark.parametrize('kv_heads', [1, 2])
 @pytest.mark.parametrize('group', [1, 2, 7])
 @pytest.mark.parametrize(
@@ -46,7 +49,18 @@ def test_every_query_sees_exactly_what_came_before_it(
     torch.testing.assert_close(out.double(), textbook(q, k, v), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('backend', HERE)
+@pytest.mark.parametrize('group', [1, 7])
+@pytest.mark.parametrize(('T', 'S'), [(1, 1), (1, 40), (6, 23), (16, 64)], ids=str)
+def test_what_lies_behind_the_length_is_not_seen(backend: str, group: int, T: int, S: int) -> None:
+    torch.manual_seed(S)
+    q, (k, v) = torch.randn(T, 2 * group, 16), torch.randn(2, S + 30, 2, 16)
+    k[S:], v[S:] = 1e4, 1e4
+    out = attend(q, k, v, backend, torch.tensor([S], dtype=torch.int32))
+    torch.testing.assert_close(out.double(), textbook(q, k[:S], v[:S]), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize('backend', HERE)
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('T', [1, 6])
 def test_half_precision_errs_by_its_rounding_only(
@@ -60,7 +74,7 @@ def test_half_precision_errs_by_its_rounding_only(
     assert (out.double() - textbook(q, k, v)).abs().max() < 4 * torch.finfo(dtype).eps
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('backend', HERE)
 def test_queries_may_be_a_slice_of_a_joint_projection(backend: str) -> None:
     torch.manual_seed(0)
     joint = torch.randn(4, 7 + 3, 16)
@@ -77,9 +91,3 @@ def test_the_mask_is_shared_by_the_layers_of_a_forward_and_fit_for_training() ->
     assert bias.stride(0) % 16 == 0, 'rows that are not aligned are copied by CUDA kernels'
     hidden = [[j > 5 + i for j in range(8)] for i in range(3)] * 2
     assert bias.isinf().tolist() == hidden
-
-
-def test_the_back_end_follows_the_device() -> None:
-    assert choose_backend(torch.device('cpu')) == 'sdpa'
-    assert choose_backend(torch.device('cuda', 0)) == 'sdpa'
-    assert choose_backend(torch.device('mps')) == 'matmul'
