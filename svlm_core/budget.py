@@ -171,4 +171,7 @@ def _layer(hidden: int, rotated: int, values: int, inner: int, each: int) -> int
 
 def _weights(config: ModelConfig, dtype: torch.dtype) -> int:
     weights = weights_of(*blank(config, 'matmul'))
-    return sum(weight.numel() for weight in weights.values()) * dtype.itemsize
+    return sum(
+        w.numel() * (dtype if w.is_floating_point() else w.dtype).itemsize
+        for w in weights.values()
+    )

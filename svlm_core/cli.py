@@ -28,6 +28,7 @@ try:
     from svlm_core.commands.doctor import Doctor
     from svlm_core.commands.judge import Judge
     from svlm_core.commands.parity import Parity
+    from svlm_core.commands.quantize import Quantize
     from svlm_core.commands.record_demo_bag import RecordDemoBag
     from svlm_core.commands.replay import Replay
     from svlm_core.commands.selftest import Selftest
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'judge': Judge,
     'vqa': Vqa,
     'bench': Bench,
+    'quantize': Quantize,
     'parity': Parity,
     'doctor': Doctor,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from svlm_core.card import EMBEDDED, Card, read_card, suited
 from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model, load, resolve
+from svlm_core.model.weights import blank, weights_of
 from svlm_core.prompt import ChatTokenizer
 from svlm_core.stream import Stream
 
@@ -32,13 +33,22 @@ class EngineInfo:
             model=card.name or str(model.folder),
             trained=card.trained,
             device=str(model.device),
-            dtype=str(model.dtype).removeprefix('torch.'),
+            dtype=_types(model),
             attention=model.language.backend,
             limits=card.limits,
-            parameters=sum(
-                p.numel() for part in (model.language, model.vision) for p in part.parameters()
-            ),
+            parameters=_parameters(model),
         )
+
+
+def _types(model: Model) -> str:
+    computed = str(model.dtype).removeprefix('torch.')
+    bits = model.config.bits
+    return computed if bits is None else f'int{bits} weights in {computed}'
+
+
+def _parameters(model: Model) -> int:
+    plain = blank(replace(model.config, bits=None), model.language.backend)
+    return sum(weight.numel() for weight in weights_of(*plain).values())
 
 
 class StreamingVLM:

@@ -8,7 +8,7 @@ frames, prefill what is new, decode a reply.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import torch
@@ -254,7 +254,11 @@ class Stream:
         Returns the scores (n, vocabulary) of the n tokens of the reply, each given those before;
         `last` is the caption. Raises as `step` does, and SettingsError for too long a reply.
         """
-        ids, limits = self.prompt.tokenizer.reply(words), self.limits
+        return self.follow(frames, start, self.prompt.tokenizer.reply(words))
+
+    def follow(self, frames: np.ndarray, start: float, ids: Sequence[int]) -> Tensor:
+        """The same as `force`, with the ids of the reply, its end marker included."""
+        ids, limits = tuple(ids), self.limits
         if len(ids) > self.settings.max_new_tokens:
             raise SettingsError(f'a reply of {len(ids)} tokens: open with more max_new_tokens')
         self._hush()

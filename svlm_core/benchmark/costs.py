@@ -27,7 +27,7 @@ class Costs:
     def of(cls, model: Model) -> Costs:
         """The costs of a model in the types that it is held in."""
         text, language = model.config.text, model.language
-        held = {**dict(language.named_parameters()), **dict(language.named_buffers())}
+        held = dict(language.state_dict())
         if not text.tie_embeddings:  # one row of them is read
             held = {name: w for name, w in held.items() if not name.startswith('embed_tokens')}
         keys = 2 * text.layers * text.kv_heads * text.head_dim * model.dtype.itemsize

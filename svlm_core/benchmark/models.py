@@ -6,6 +6,7 @@ They speak the words of the built-in model, whose tokenizer they borrow; what th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,6 +18,7 @@ from svlm_core.errors import DeviceFull, SettingsError
 from svlm_core.model.backends import choose_backend
 from svlm_core.model.checkpoint import MEAN, STD, Model, choose_device, choose_dtype
 from svlm_core.model.config import VISION_DEFAULTS, ModelConfig, parse_config, read_json
+from svlm_core.model.quantised import pack_layers
 from svlm_core.model.weights import blank, fill, weights_of
 from svlm_core.prompt import ChatTokenizer
 
@@ -77,7 +79,11 @@ SIZES: dict[Size, dict[str, Any]] = {
 
 
 def random_engine(
-    size: Size, device: str = 'auto', dtype: str = 'auto', attention: str = 'auto'
+    size: Size,
+    device: str = 'auto',
+    dtype: str = 'auto',
+    attention: str = 'auto',
+    bits: int | None = None,
 ) -> StreamingVLM:
     """An engine with random weights, always the same ones on one device.
 
@@ -86,6 +92,7 @@ def random_engine(
     if size not in get_args(Size):
         raise SettingsError(f'no size {size!r}: choose one of {", ".join(get_args(Size))}')
     config = parse_config({**read_json(EMBEDDED / 'config.json'), **SIZES[size]}, size)
+    config = replace(config, bits=bits)
     model = random_model(config, choose_device(device), dtype, attention)
     card = Card(name=f'random {size}', trained=False, limits='Its weights are random.')
     return StreamingVLM(model, ChatTokenizer(EMBEDDED), EngineInfo.of(model, card))
@@ -104,6 +111,7 @@ def random_model(config: ModelConfig, device: torch.device, dtype: str, attentio
     except torch.OutOfMemoryError as error:
         raise DeviceFull(f'{device} has no room for these weights: take a smaller size') from error
     fill(language, vision, weights)
+    pack_layers(language, kind)
     return Model(
         config=config,
         language=language.eval(),
@@ -121,6 +129,12 @@ def _drawn(name: str, shape: Tensor, dtype: torch.dtype, draws: torch.Generator)
     weight = torch.zeros(shape.shape, dtype=dtype, device=draws.device)
     if name.endswith('.bias'):
         return weight
+    if not shape.is_floating_point():  # quantised
+        top = torch.iinfo(shape.dtype).max
+        whole = weight.to(torch.int32).random_(0, top + 1, generator=draws)
+        return whole.to(shape.dtype)
+    if name.endswith(('.weight_scale', '.weight_scale_zero')):
+        return weight.fill_(SPREAD / 128 if name.endswith('scale') else SPREAD / 8)
     if weight.ndim == 1:
         return weight.fill_(1)
     return weight.normal_(0, SPREAD, generator=draws)

@@ -41,6 +41,9 @@ class Bench:
         Literal['7b', '3b', 'mid', 'tiny'] | None,
         arg(help='random weights of this size instead of a model'),
     ] = None
+    bits: Annotated[
+        Literal[8, 4] | None, arg(help='with --random: of the weights of the language model')
+    ] = None
     device: Annotated[str, arg(help='auto, cpu, cuda, cuda:1, ...', metavar='DEVICE')] = 'auto'
     dtype: Annotated[str, arg(help='auto, float32, bfloat16 or float16', metavar='DTYPE')] = 'auto'
     attention: Annotated[
@@ -74,6 +77,8 @@ class Bench:
             raise SettingsError('give at least one policy, and --tokens of at least 2')
         if self.model is not None and self.random is not None:
             raise SettingsError('--model and --random exclude each other: give one')
+        if self.bits is not None and self.random is None:
+            raise SettingsError('--bits is for --random; svlm quantize makes such a checkpoint')
         from svlm_core.benchmark.costs import Costs
         from svlm_core.benchmark.machine import ceilings, describe, memory_peak
         from svlm_core.benchmark.outputs import Run, check_output, read_run, write_run
@@ -121,7 +126,7 @@ class Bench:
         from svlm_core.commands.engine_flags import load_engine
 
         if self.random is not None:
-            return random_engine(self.random, self.device, self.dtype, self.attention)
+            return random_engine(self.random, self.device, self.dtype, self.attention, self.bits)
         return load_engine(self.model, self.device, self.dtype, self.attention)
 
     def _laps(self, engine: StreamingVLM, course: Course) -> list[Lap]:

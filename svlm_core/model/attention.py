@@ -54,6 +54,7 @@ def _folded(product: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]) 
         S, Hk, _ = k.shape
         G = Hq // Hk
         folded = q.view(T, Hk, G, D).permute(1, 2, 0, 3).reshape(Hk, G * T, D)
+        bias: Tensor | None
         if length is not None:
             bias = bounded_bias(T, S, G, q.dtype, length)
         else:  # one query sees all keys: without a mask kernels split the keys over processors
@@ -99,7 +100,7 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
     from torch.nn.attention import varlen
 
     T, S = len(q), len(k)
-    return varlen.varlen_attn(
+    out = varlen.varlen_attn(
         q,
         k,
         v,
@@ -111,6 +112,8 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
         enable_gqa=True,
         seqused_k=length,
     )
+    assert isinstance(out, Tensor)  # a pair only where it is asked for
+    return out
 
 
 @lru_cache(maxsize=16)

@@ -15,6 +15,7 @@ from svlm_core.errors import CheckpointError, SettingsError
 from svlm_core.model.backends import choose_backend
 from svlm_core.model.config import DTYPES, ModelConfig, read_config, read_json
 from svlm_core.model.language import LanguageModel
+from svlm_core.model.quantised import pack_layers
 from svlm_core.model.vision import VisionTower
 from svlm_core.model.weights import blank, fill, read_weights, weights_of
 
@@ -62,6 +63,7 @@ def load(
     language, vision = blank(config, choose_backend(place, kind, attention))
     shapes = {name: weight.shape for name, weight in weights_of(language, vision).items()}
     fill(language, vision, read_weights(folder, shapes, place, kind))
+    pack_layers(language, kind)
     return Model(
         config=config,
         language=language.eval(),

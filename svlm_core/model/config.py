@@ -17,6 +17,8 @@ from svlm_core.rope import RopeSpec
 
 ARCHITECTURE = 'Qwen2_5_VLForConditionalGeneration'
 DTYPES = ('float32', 'bfloat16', 'float16')
+BITS = (8, 4)  # of quantised weights
+QUANTISED = 'svlm'  # their quant_method in config.json
 
 # Checkpoints leave out the fields of the vision tower that are as in the published models.
 VISION_DEFAULTS = {
@@ -76,6 +78,7 @@ class ModelConfig:
     vision: VisionConfig
     dtype: str
     video_token_id: int
+    bits: int | None = None  # of the weights of the language model; None: those of dtype
 
 
 def read_config(folder: Path | str) -> ModelConfig:
@@ -99,6 +102,7 @@ def parse_config(raw: dict[str, Any], where: Path | str = 'config.json') -> Mode
             vision=_vision(vision),
             dtype=str(dtype),
             video_token_id=int(raw['video_token_id']),
+            bits=_bits(raw),
         )
     except KeyError as error:
         raise CheckpointError(f'{where} lacks the field {error}: download it again') from error
@@ -131,10 +135,18 @@ def _check_architecture(raw: dict[str, Any], where: Path | str) -> None:
         raise CheckpointError(
             f'{where} describes {found}: only {ARCHITECTURE} (model_type qwen2_5_vl) is supported'
         )
-    if 'quantization_config' in raw:
+    if 'quantization_config' in raw and _bits(raw) not in BITS:
         raise CheckpointError(
-            f'{where} describes quantised weights: give a float32, bfloat16 or float16 checkpoint'
+            f'{where} describes weights that something else has quantised: give a float32, '
+            'bfloat16 or float16 checkpoint, or what svlm quantize makes of one'
         )
+
+
+def _bits(raw: dict[str, Any]) -> int | None:
+    """The bits of weights that `svlm quantize` has written."""
+    found = raw.get('quantization_config')
+    ours = isinstance(found, dict) and found.get('quant_method') == QUANTISED
+    return found.get('bits') if ours else None
 
 
 def _text(raw: dict[str, Any], tied: bool, tokens_per_second: float) -> TextConfig:

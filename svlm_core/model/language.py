@@ -104,8 +104,9 @@ class LanguageModel(nn.Module):
 
     def logits(self, h: Tensor) -> Tensor:
         """Scores (..., vocabulary) float32 of the next token, from states (..., hidden)."""
-        head = self.embed_tokens if self.config.tie_embeddings else self.lm_head
-        return functional.linear(h, head.weight).float()
+        if self.config.tie_embeddings:
+            return functional.linear(h, self.embed_tokens.weight).float()
+        return self.lm_head(h.view(-1, h.shape[-1])).view(*h.shape[:-1], -1).float()
 
 
 class Layer(nn.Module):

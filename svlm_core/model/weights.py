@@ -20,6 +20,7 @@ from torch import Tensor
 from svlm_core.errors import CheckpointError, DeviceFull, OutputError
 from svlm_core.model.config import ModelConfig, read_json
 from svlm_core.model.language import LanguageModel
+from svlm_core.model.quantised import replace_layers
 from svlm_core.model.vision import VisionTower
 
 SINGLE, INDEX = 'model.safetensors', 'model.safetensors.index.json'
@@ -36,16 +37,19 @@ OTHER_PREFIXES = {  # the first that fits is replaced
 def blank(config: ModelConfig, backend: str) -> tuple[LanguageModel, VisionTower]:
     """Both models with parameters that have a shape but no memory."""
     with torch.device('meta'):
-        return LanguageModel(config.text, backend), VisionTower(config.vision)
+        language = LanguageModel(config.text, backend)
+        if config.bits is not None:
+            replace_layers(language, config.bits)
+        return language, VisionTower(config.vision)
 
 
 def weights_of(language: LanguageModel, vision: VisionTower) -> dict[str, Tensor]:
-    """Every parameter by its published name; no copies."""
+    """Every weight by its published name; no copies."""
     text = {
-        name if name == HEAD else f'model.{name}': weight.detach()
-        for name, weight in language.named_parameters()
+        name if name.startswith('lm_head.') else f'model.{name}': weight
+        for name, weight in language.state_dict().items()
     }
-    return text | {f'visual.{name}': w.detach() for name, w in vision.named_parameters()}
+    return text | {f'visual.{name}': w for name, w in vision.state_dict().items()}
 
 
 def fill(language: LanguageModel, vision: VisionTower, weights: Mapping[str, Tensor]) -> None:
@@ -103,7 +107,8 @@ def read_weights(
                             f'config.json asks for {tuple(shapes[name])}: they do not belong '
                             'together'
                         )
-                    weights[name] = weight.to(device, dtype, copy=True)
+                    kind = dtype if weight.is_floating_point() else weight.dtype
+                    weights[name] = weight.to(device, kind, copy=True)
         except torch.OutOfMemoryError as error:
             raise DeviceFull(
                 f'{device} has no room for the weights of {folder}: take a smaller checkpoint, '
@@ -116,7 +121,7 @@ def read_weights(
     if unknown:
         raise CheckpointError(
             f'{folder} has weights that Qwen2.5-VL does not: {_listed(unknown)}: give a plain '
-            'checkpoint, neither quantised nor an adapter'
+            'checkpoint, neither an adapter nor one that something else has quantised'
         )
     if missing := shapes.keys() - weights:
         raise CheckpointError(f'{folder} lacks weights: {_listed(missing)}: download it again')

@@ -45,12 +45,17 @@ def write_model(
                 shutil.copyfile(path, part / path.name)
         (part / 'config.json').write_text(json.dumps(raw, indent=2) + '\n')
         (part / CARD).write_text(json.dumps(card, indent=2) + '\n')
-        save(part, {name: weight.to(kind) for name, weight in weights.items()})
+        save(part, {name: _as(kind, weight) for name, weight in weights.items()})
         for path in (*part.iterdir(), part):
             sync(path)
         part.replace(folder)
         sync(folder.parent)
     return folder
+
+
+def _as(kind: torch.dtype, weight: Tensor) -> Tensor:
+    """A weight in the type of its checkpoint; quantised ones keep theirs."""
+    return weight.to(kind) if weight.is_floating_point() else weight
 
 
 def write_fresh(folder: Path, source: Path, fresh: Fresh) -> Path:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from svlm_core.errors import CheckpointError
 from svlm_core.model.attention import attend_apart
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.language import Layer
@@ -56,6 +57,8 @@ class Trainee(nn.Module):
 
     def __init__(self, model: Model, *, freeze_vision: bool, checkpointing: bool) -> None:
         super().__init__()
+        if model.config.bits is not None:
+            raise CheckpointError(f'{model.folder} is quantised: train what it was made of')
         self.language, self.vision = model.language, model.vision
         self._config, self._freeze_vision = model.config, freeze_vision
         self.register_buffer('mean', model.mean, persistent=False)

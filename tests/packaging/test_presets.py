@@ -67,9 +67,9 @@ def test_a_preset_says_why_what_is_predicted_and_that_it_is_not_measured(path: P
     assert 'not yet measured' in words.lower()
 
 
-def test_for_weights_that_cannot_be_loaded_yet_there_is_advice() -> None:
-    words = (FOLDER / 'orin_7b_int4.yaml').read_text().replace('\n# ', ' ')
-    assert 'svlm cannot load yet' in words
+def test_for_weights_of_4_bits_it_says_how_they_are_made() -> None:
+    words = ' '.join((FOLDER / 'orin_7b_int4.yaml').read_text().replace('#', '').split())
+    assert 'svlm quantize small --bits 4' in words
     assert 'orin_3b' in words
 
 

@@ -112,7 +112,7 @@ def test_tied_embeddings_may_be_said_at_either_level(top: bool, nested: bool) ->
             r'Qwen2VLForConditionalGeneration \(model_type qwen2_vl\): only',
         ),
         ({'model_type': None}, 'model_type None'),
-        ({'quantization_config': {'quant_method': 'awq'}}, 'quantised weights'),
+        ({'quantization_config': {'quant_method': 'awq'}}, 'something else has quantised'),
         ({'hidden_size': None}, 'wrong value'),
         ({'vocab_size': 0}, 'vocab_size=0 must be at least 1'),
         ({'num_attention_heads': 0}, 'wrong value'),

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of fewer bits: as close as their scales allow, and a checkpoint like any other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from streams import noise, small
+from svlm_core import StreamingVLM, cli
+from svlm_core.benchmark.agreement import agreement
+from svlm_core.benchmark.models import random_engine
+from svlm_core.card import EMBEDDED, suited
+from svlm_core.errors import CheckpointError, SettingsError
+from svlm_core.model.checkpoint import load
+from svlm_core.model.narrow import write_quantised
+from svlm_core.model.quantised import FEW, KINDS, Quantised, group_of
+from svlm_core.training.model import Trainee
+
+HALVES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def layer(bits: int, weight: torch.Tensor, dtype: torch.dtype) -> Quantised:
+    """A layer that holds a weight (N, K), ready to run."""
+    made = KINDS[bits](weight.shape[1], weight.shape[0], bias=True)
+    parts = KINDS[bits].parts(weight, dtype)
+    made.load_state_dict({**parts, 'bias': torch.arange(len(weight)).to(dtype)}, assign=True)
+    made.pack(dtype)
+    return made
+
+
+@pytest.fixture(scope='module')
+def narrow(tmp_path_factory):
+    """The built-in model in 4 and in 8 bits, by their number."""
+    folder = tmp_path_factory.mktemp('narrow')
+    for bits in (4, 8):
+        write_quantised(folder / f'int{bits}', EMBEDDED, bits)
+    return {bits: folder / f'int{bits}' for bits in (4, 8)}
+
+
+@pytest.mark.parametrize(('bits', 'steps'), [(8, 254), (4, 15)])
+def test_a_weight_is_off_by_half_a_step_at_most(bits, steps):
+    torch.manual_seed(0)
+    weight = torch.randn(32, 256)
+    found = layer(bits, weight, torch.float32).widened(torch.float32)
+    groups = weight.view(32, -1, 128 if bits == 4 else 256)
+    reach = groups.amax(-1) - groups.amin(-1) if bits == 4 else 2 * groups.abs().amax(-1)
+    step = (reach / steps).repeat_interleave(groups.shape[-1], dim=1)
+    assert ((found - weight).abs() <= 0.5001 * step).all()
+
+
+@pytest.mark.parametrize('bits', KINDS)
+def test_weights_that_are_all_equal_stay_so(bits):
+    weight = torch.zeros(16, 64)
+    assert layer(bits, weight, torch.float32).widened(torch.float32).equal(weight)
+
+
+@pytest.mark.parametrize('bits', KINDS)
+@pytest.mark.parametrize('dtype', HALVES, ids=str)
+@pytest.mark.parametrize('rows', [1, FEW, FEW + 1])
+def test_few_rows_and_many_give_the_textbook_product(bits, dtype, rows):
+    torch.manual_seed(rows)
+    made, x = layer(bits, torch.randn(48, 96), dtype), torch.randn(rows, 96).to(dtype)
+    with torch.inference_mode():
+        expected = x.double() @ made.widened(torch.float64).T + torch.arange(48)
+        apart = (made(x).double() - expected).abs().max() / expected.abs().max()
+    assert apart < 4 * torch.finfo(dtype).eps
+
+
+def test_a_kernel_that_is_wrong_is_not_used(monkeypatch):
+    weight, x = torch.randn(32, 64), torch.randn(1, 64)
+    assert layer(4, weight, torch.float32)._fast
+    assert not layer(4, weight[:31], torch.float32)._fast, 'a size that the kernel does not take'
+    monkeypatch.setattr(torch, '_weight_int4pack_mm_for_cpu', lambda x, *given: x[:, :32])
+    made = layer(4, weight, torch.float32)
+    assert not made._fast
+    assert made(x).shape == (1, 32)
+
+
+def test_the_widest_group_that_fits_is_taken():
+    assert [group_of(n) for n in (3584, 192, 96)] == [128, 64, 32]
+    with pytest.raises(SettingsError, match='take 8 bits'):
+        group_of(100)
+
+
+@pytest.mark.parametrize('bits', KINDS)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
+def test_a_quantised_checkpoint_loads_and_speaks_in_any_type(narrow, bits, dtype):
+    engine = StreamingVLM.from_pretrained(narrow[bits], 'cpu', dtype)
+    plain = StreamingVLM.from_pretrained(None, 'cpu')
+    assert engine.info.dtype == f'int{bits} weights in {dtype}'
+    assert engine.info.parameters == plain.info.parameters
+    assert engine.info.model == f'{plain.info.model}-int{bits}'
+    layers = [m for m in engine.model.language.modules() if isinstance(m, Quantised)]
+    assert {m.bits for m in layers} == {bits, 8}, 'the head has 8'
+    stream = engine.open(small())
+    assert [len(stream.step(noise(n), n).ids) > 0 for n in range(5)] == [True] * 5
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_16_bits_say_what_32_say(dtype):
+    one = StreamingVLM.from_pretrained(None, 'cpu')
+    other = StreamingVLM.from_pretrained(None, 'cpu', dtype)
+    found = agreement(one, other, suited('robot', None), worlds=1, seconds=12)
+    assert found.same > 0.9
+
+
+def test_a_model_agrees_with_itself_and_less_with_fewer_bits(narrow):
+    one = StreamingVLM.from_pretrained(None, 'cpu')
+    same, *fewer = (
+        agreement(one, other, suited('robot', None), worlds=1, seconds=12)
+        for other in (one, *(StreamingVLM.from_pretrained(narrow[b], 'cpu') for b in (8, 4)))
+    )
+    assert same.same == 1
+    assert same.divergence == pytest.approx(0, abs=1e-6)
+    assert same.right[0] == same.right[1]
+    assert 0 < fewer[0].divergence < fewer[1].divergence
+
+
+def test_what_is_quantised_is_not_quantised_again(narrow, tmp_path):
+    with pytest.raises(CheckpointError, match='quantised already'):
+        write_quantised(tmp_path / 'again', narrow[8], 4)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_bits_than_config_says_are_refused(narrow, tmp_path):
+    for path in narrow[8].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / 'config.json').read_text())
+    config['quantization_config']['bits'] = 4
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(CheckpointError):
+        load(tmp_path, 'cpu')
+    del config['quantization_config']
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match='quantised'):
+        load(tmp_path, 'cpu')
+
+
+def test_the_command_writes_and_measures(tmp_path, capsys):
+    folder = tmp_path / 'small'
+    words = ['quantize', str(folder), '--bits', '8', '--measure', '--worlds', '1', '--seconds',
+             '4', '--device', 'cpu']  # fmt: skip
+    assert cli.main(words) == 0
+    told = capsys.readouterr().out
+    assert 'would be the same' in told
+    assert 'int8 weights in float32' in told
+    assert cli.main(words) == 1
+    assert 'exists' in capsys.readouterr().err
+
+
+def test_random_models_can_have_fewer_bits():
+    engine = random_engine('tiny', 'cpu', bits=4)
+    assert engine.info.dtype == 'int4 weights in float32'
+    caption = engine.open(small(), endless=True).step(noise(0), 0)
+    assert len(caption.ids) == 4
+
+
+def test_it_is_not_trained(narrow):
+    with pytest.raises(CheckpointError, match='train what it was made of'):
+        Trainee(load(narrow[4], 'cpu'), freeze_vision=False, checkpointing=False)
