@@ -70,13 +70,14 @@ class Quantize:
         from svlm_core.card import suited
         from svlm_core.engine import StreamingVLM
 
-        engines = [StreamingVLM.from_pretrained(f, self.device) for f in (source, self.output)]
+        one = StreamingVLM.from_pretrained(source, self.device)
+        other = StreamingVLM.from_pretrained(self.output, self.device)
         settings = suited('robot', source)
-        found = agreement(*engines, settings, self.worlds, self.seconds)
+        found = agreement(one, other, settings, self.worlds, self.seconds)
         was, now = found.right
         return (
             f'{found.tokens} tokens: {found.same:.1%} would be the same, divergence '
             f'{found.divergence:.4f} nats; told right with true history: {was:.1%} before, '
             f'{now:.1%} now ({self.worlds} synthetic worlds of {self.seconds} s, '
-            f'{engines[0].info.dtype} and {engines[1].info.dtype} on {engines[0].info.device})'
+            f'{one.info.dtype} and {other.info.dtype} on {one.info.device})'
         )

@@ -145,8 +145,9 @@ def _check_architecture(raw: dict[str, Any], where: Path | str) -> None:
 def _bits(raw: dict[str, Any]) -> int | None:
     """The bits of weights that `svlm quantize` has written."""
     found = raw.get('quantization_config')
-    ours = isinstance(found, dict) and found.get('quant_method') == QUANTISED
-    return found.get('bits') if ours else None
+    if not isinstance(found, dict) or found.get('quant_method') != QUANTISED:
+        return None
+    return found.get('bits')
 
 
 def _text(raw: dict[str, Any], tied: bool, tokens_per_second: float) -> TextConfig:
