@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from statistics import median, quantiles
 from time import perf_counter
 
@@ -101,6 +102,8 @@ def _sink(marks: Sequence[Mark], without: Sequence[Mark]) -> Finding:
     """Facts of the start, asked for when nothing but the sink holds them."""
     recalled = Right(('recall',), Span(LATER))
     with_it, alone = recalled(marks), recalled(without)
+    if isnan(with_it):
+        return Finding('sink', None, f'not tried: no fact was asked for after {LATER} s')
     found = f'{with_it:.0%} of facts from the start known later, {alone:.0%} without a sink'
     return Finding('sink', with_it >= HOLDS and alone < with_it, found)
 
@@ -109,17 +112,24 @@ def _window(settings: StreamSettings, marks: Sequence[Mark]) -> Finding:
     """How far back lights are remembered that were seen and never told."""
     span = settings.vision_rounds
     held = {lag: Right((f'past_{lag}',), Span(LATER))(marks) for lag in LAGS}
-    reach = max((lag for lag, right in held.items() if right >= HOLDS), default=0)
-    ok = all(right >= HOLDS for lag, right in held.items() if span is None or lag < span)
-    told = ', '.join(f'{right:.0%} at {lag} s' for lag, right in held.items())
-    return Finding('vision window', ok, f'{span} s; seen and still known after {reach} s: {told}')
+    asked = {lag: right for lag, right in held.items() if not isnan(right)}
+    reach = max((lag for lag, right in asked.items() if right >= HOLDS), default=0)
+    ok = all(right >= HOLDS for lag, right in asked.items() if span is None or lag < span)
+    told = ', '.join(
+        f'{lag} s not asked' if isnan(right) else f'{right:.0%} at {lag} s'
+        for lag, right in held.items()
+    )
+    found = f'{span} s; seen and still known after {reach} s: {told}'
+    return Finding('vision window', ok if asked else None, found)
 
 
 def _gap(settings: StreamSettings, marks: Sequence[Mark], anew: Sequence[Mark]) -> Finding:
     """What is lost because keys are taken over from rounds of which the frames are gone."""
     late = Span(settings.vision_rounds or 0)
+    pairs = list(zip(late.of(anew), late.of(marks), strict=True))
+    if not pairs:
+        return Finding('reuse gap', None, f'not tried: no frames leave in {late.since} s')
     gap = Right(span=late)(anew) - Right(span=late)(marks)
-    pairs = zip(late.of(anew), late.of(marks), strict=True)
     other = share([a.said != b.said for a, b in pairs])
     found = f'{gap:+.1%} right if all is encoded anew; other words in {other:.1%} of seconds'
     return Finding('reuse gap', gap <= GAP, found)
