@@ -30,19 +30,33 @@ def attend(q: Tensor, k: Tensor, v: Tensor, backend: str, length: Tensor | None 
     return BACKENDS[backend](q, k, v, length)
 
 
-def attend_apart(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+def attend_apart(
+    q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], sights: Sequence[Tensor | None]
+) -> Tensor:
     """Causal attention of sequences that lie side by side, each to itself alone.
 
-    `q` (T, Hq, D); `k`, `v` (T, Hk, D); `lengths` sum to T. Returns (T, Hq, D). Nothing is
+    `q` (T, Hq, D); `k`, `v` (T, Hk, D); `lengths` sum to T; `sights` has for each sequence what
+    `sight` gives, or None where every query sees all before it. Returns (T, Hq, D). Nothing is
     computed between two sequences, and no mask is made: it costs what they cost one by one.
     """
-    parts = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
+    parts = zip(q.split(lengths), k.split(lengths), v.split(lengths), sights, strict=True)
     return torch.cat([_alone(*part) for part in parts])
 
 
-def _alone(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def sight(until: Tensor) -> Tensor:
+    """Which keys each query of a sequence sees (n, n): those up to itself that have not left.
+
+    `until` (n,) has for each key the first query that no longer sees it.
+    """
+    places = torch.arange(len(until), device=until.device)
+    return (places[None] <= places[:, None]) & (places[:, None] < until[None])
+
+
+def _alone(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))  # (1, H, T, D)
-    out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    out = functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=seen, is_causal=seen is None, enable_gqa=True
+    )
     return out[0].transpose(0, 1)
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from svlm_core.errors import CheckpointError
-from svlm_core.model.attention import attend_apart
+from svlm_core.model.attention import attend_apart, sight
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.language import Layer
 from svlm_core.model.vision import Block, patchify
@@ -35,11 +35,12 @@ class Packed:
     cos: Tensor
     sin: Tensor
     lengths: tuple[int, ...]
+    sights: tuple[Tensor | None, ...]
 
     def attend(
         self, layer: int, q: Tensor, keys: Tensor, rotated: Tensor, values: Tensor
     ) -> Tensor:
-        return attend_apart(q, rotated, values, self.lengths)
+        return attend_apart(q, rotated, values, self.lengths, self.sights)
 
 
 class Trainee(nn.Module):
@@ -81,7 +82,8 @@ class Trainee(nn.Module):
         """The last states (M, hidden) at the places asked for, as `LanguageModel.logits` takes."""
         language = self.language
         rotary = Rotary(language.config.rope, pack.ids.device)
-        reading = Packed(*rotary.tables(pack.positions), pack.lengths)
+        sights = tuple(None if until is None else sight(until) for until in pack.until)
+        reading = Packed(*rotary.tables(pack.positions), pack.lengths, sights)
         x = language.embed(pack.ids)  # (T, hidden)
         x = x.index_copy(0, pack.seen, self._look(pack).to(x.dtype))
         for layer in language.layers:

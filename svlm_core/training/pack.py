@@ -20,6 +20,7 @@ class Pack:
 
     `ids` (T,), `positions` (3, T): each sample's begin at 0; `seen` (V,) and `asked` (M,) are
     places in the sequence. `films`, each (F, H, W, 3) uint8, fill the seen places in order.
+    `until` has those of the samples.
     """
 
     ids: Tensor
@@ -28,6 +29,7 @@ class Pack:
     seen: Tensor
     films: tuple[Tensor, ...]
     asked: Tensor
+    until: tuple[Tensor | None, ...]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Pack:
         """The same on another device."""
@@ -45,6 +47,7 @@ class Pack:
             seen=change(self.seen),
             films=tuple(map(change, self.films)),
             asked=change(self.asked),
+            until=tuple(None if until is None else change(until) for until in self.until),
         )
 
 
@@ -60,6 +63,7 @@ def pack(samples: Sequence[Sample]) -> tuple[Pack, Tensor]:
         seen=torch.cat([s.seen + at for s, at in zip(samples, starts, strict=True)]),
         films=tuple(torch.cat(list(films)) for _, films in alike),
         asked=torch.cat([s.asked + at for s, at in zip(samples, starts, strict=True)]),
+        until=tuple(s.until for s in samples),
     )
     return packed, torch.cat([s.labels for s in samples])
 

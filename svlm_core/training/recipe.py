@@ -68,12 +68,26 @@ class Stories:
     window: int = limit(24, 'seconds of a chunk (W)', low=1)
     overlap: int = limit(12, 'seconds it shares with the one before (O)', low=0)
     length: int = limit(1800, 'seconds of the longest stream that chunks are taken from', low=1)
-    history: bool = limit(
-        True, 'begin with what was said before; false: without, and learn only what is shown'
-    )
+    history: bool = limit(True, 'begin with what was said before')
+    only_shown: bool = limit(False, 'learn only what can be told from what the chunk itself shows')
     run: int = limit(4, 'neighbouring chunks taken in a row; they share their frames', low=1)
     tasks: float = limit(
         0.2, 'share of worlds told under another query than the first', low=0, high=1
+    )
+    noise: float = limit(
+        0.0,
+        'share of seconds told wrong: small talk, or what was to be said 2 to 5 s before',
+        low=0,
+        high=1,
+    )
+    early_eviction: float = limit(
+        0.0, 'share of chunks in which frames leave after 1 to 16 s, drawn anew', low=0, high=1
+    )
+    questions: float = limit(
+        0.0,
+        'share of the chunks whose frames all stay that end with a question about what they show',
+        low=0,
+        high=1,
     )
     size: int = limit(112, 'height and width of the frames, in pixels', low=28)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ class Sample:
 
     `ids` (T,) and `positions` (3, T) are as in inference. `seen` (V,) are the places of vision
     tokens, `film` (F, H, W, 3) uint8 the frames that fill them. The states at `asked` (M,) are to
-    predict `labels` (M,): the tokens of every reply and its end marker, nothing else.
+    predict `labels` (M,): the tokens of every reply and its end marker, nothing else. Where
+    frames leave early, `until` (T,) has for each token the first place that no longer sees it.
     """
 
     ids: Tensor
@@ -54,6 +55,7 @@ class Sample:
     film: Tensor
     asked: Tensor
     labels: Tensor
+    until: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,12 +78,22 @@ class Composer:
         self._video_tokens = video_tokens
 
     def compose(
-        self, moments: Sequence[Moment], earlier: Sequence[str], first: int, query: str = ''
+        self,
+        moments: Sequence[Moment],
+        earlier: Sequence[str],
+        first: int,
+        query: str = '',
+        *,
+        quiz: tuple[str, str] | None = None,
+        vision_rounds: int | None = None,
     ) -> Sample:
         """The chunk of `moments`, the first of which is round `first` of its stream.
 
         `earlier` is what was said before, reply by reply; `query` takes the place of the
-        settings' where it is not empty. Raises FrameError for frames that cannot be used.
+        settings' where it is not empty; `quiz` is a question that is put at the end, and its
+        answer. With `vision_rounds` only so many rounds keep their frames in sight, the current
+        one included; positions stay as if none had left. Raises FrameError for frames that cannot
+        be used.
         """
         prompt = Prompt(self.tokenizer, self.settings)
         prompt.query = query or prompt.query
@@ -91,11 +103,12 @@ class Composer:
             for number, (moment, film) in enumerate(zip(moments, films, strict=True), first)
             for segment in self._round(prompt, number, moment, film)
         ]
-        transcript = Transcript((*self.opening(prompt, earlier), *rounds))
+        asking = self._quiz(prompt, *quiz) if quiz else ()
+        transcript = Transcript((*self.opening(prompt, earlier), *rounds, *asking))
         rate = self.config.text.rope.tokens_per_second
         laid = lay_out(transcript.runs_from(0), 0, 2 / self.settings.fps, rate)
         learnt = {number for number, moment in enumerate(moments, first) if moment.learnt}
-        asked, labels = _supervised(transcript, self.tokenizer.turn_end, learnt)
+        asked, labels = _supervised(transcript, self.tokenizer.turn_end, {*learnt, None})
         return Sample(
             ids=torch.tensor(transcript.ids),
             positions=torch.from_numpy(laid),
@@ -103,6 +116,7 @@ class Composer:
             film=torch.cat(films),
             asked=asked,
             labels=labels,
+            until=_until(transcript, self.tokenizer.turn_end, vision_rounds),
         )
 
     def opening(self, prompt: Prompt, earlier: Sequence[str]) -> tuple[Segment, ...]:
@@ -134,6 +148,11 @@ class Composer:
         yield from prompt.round(number, moment.start, self._grid(film), opening=number == 0)
         yield prompt.ended(self.reply(prompt, number, moment.words))
 
+    def _quiz(self, prompt: Prompt, question: str, answer: str) -> tuple[Segment, ...]:
+        """A question and the answer that is wanted; they belong to no round."""
+        reply = replace(prompt.ended(self.reply(prompt, 0, answer)), round=None)
+        return (*prompt.question(question), reply)
+
     def _film(self, frames: np.ndarray, rounds: int) -> Tensor:
         """Frames at the size the model sees, filled up to whole temporal patches."""
         vision, settings = self.config.vision, self.settings
@@ -159,12 +178,31 @@ def _seen(transcript: Transcript) -> Iterator[int]:
             yield from range(start + 1, start + 1 + math.prod(segment.grid))  # behind the marker
 
 
+def _until(transcript: Transcript, turn_end: int, vision_rounds: int | None) -> Tensor | None:
+    """For each token the first place that no longer sees it; None where all is seen for good.
+
+    Frames leave as a running stream has them leave: before the round that comes `vision_rounds`
+    after theirs, with which the end marker of the reply before it is encoded.
+    """
+    if vision_rounds is None:
+        return None
+    placed = list(zip(transcript.starts, transcript.segments, strict=False))
+    ends = {s.round: at + s.ids.index(turn_end) for at, s in placed if s.role is Role.REPLY}
+    until = torch.full((len(transcript),), len(transcript))
+    for at, segment in placed:
+        if segment.role is Role.VISION and segment.round is not None:
+            leaves = segment.round + vision_rounds
+            if leaves in ends:
+                until[at : at + len(segment.ids)] = ends[leaves - 1]
+    return until
+
+
 def _supervised(
     transcript: Transcript, turn_end: int, rounds: Container[int | None]
 ) -> tuple[Tensor, Tensor]:
     """Where the tokens of the replies of `rounds` are predicted, and what they are.
 
-    A reply is learnt up to its end marker.
+    A reply is learnt up to its end marker. An answer is a reply of no round.
     """
     asked: list[int] = []
     labels: list[int] = []

@@ -9,10 +9,14 @@ from functools import lru_cache
 import numpy as np
 
 from svlm_core.errors import SettingsError
+from svlm_core.synthetic.noise import noisy
+from svlm_core.synthetic.questions import QUESTIONS, ask
 from svlm_core.synthetic.script import TASKS
 from svlm_core.synthetic.story import Story, seed_to_train
 from svlm_core.training.recipe import Stories
 from svlm_core.training.samples import Composer, Moment, Sample
+
+STAY = (1, 16)  # rounds that frames stay where they leave early, from and to
 
 
 class StorySource:
@@ -42,24 +46,44 @@ class StorySource:
         starts = max(1, (settings.length - settings.window) // stride + 1)
         first = (int(np.exp(draws.random() * np.log(starts + 1))) - 1 + place) * stride
         old, query, since = _tasks(draws, settings.tasks, first, settings.window)
+        world = story(seed, settings.size)
 
-        def said(second: int) -> str:
-            asked = query if second >= since else old
-            return story(seed, settings.size).second(second).told(asked)
+        def told(second: int) -> str:
+            return world.second(second).told(query if second >= since else old)
 
         def learnt(second: int) -> bool:
-            rests_on = story(seed, settings.size).second(second).source
-            known = settings.history or rests_on is None or rests_on >= first
+            rests_on = world.second(second).source
+            known = not settings.only_shown or rests_on is None or rests_on >= first
             return second >= since and known
 
+        said = noisy(told, settings.noise, seed)
+        seconds = range(first, first + settings.window)
         moments = [
-            Moment(float(i), _frames(seed, settings.size, i), said(i), learnt(i))
-            for i in range(first, first + settings.window)
+            Moment(float(i), _frames(seed, settings.size, i), said(i), learnt(i)) for i in seconds
         ]
         stream = composer.settings
         said_before = first if settings.history else 0
         earlier = retold(said, said_before, composer.tokens, stream.text_sink, stream.text_window)
-        return composer.compose(moments, earlier, first, query)
+        kind, vision_rounds = self._extras(number, place)
+        quiz = ask(kind, [world.second(i) for i in seconds]) if kind else None
+        return composer.compose(
+            moments,
+            earlier,
+            first,
+            query,
+            quiz=quiz and (quiz.text, quiz.answer),
+            vision_rounds=vision_rounds,
+        )
+
+    def _extras(self, number: int, place: int) -> tuple[str, int | None]:
+        """What a chunk is asked at its end ('': nothing), and how long its frames stay.
+
+        A chunk whose frames leave is asked nothing: the answer might have left with them.
+        """
+        draws = np.random.default_rng([self._settings.seed, number, 1 + place])
+        early, asks = draws.random(2) < (self._settings.early_eviction, self._settings.questions)
+        stay, kind = int(draws.integers(*STAY, endpoint=True)), str(draws.choice(list(QUESTIONS)))
+        return kind if asks and not early else '', stay if early else None
 
 
 def _tasks(

@@ -46,19 +46,26 @@ def made_to_say(stream: Stream, maker: Composer, first: int, last: int) -> Itera
 
     Yields the scores (vocabulary,) that it would have drawn from, token by token.
     """
-    language = stream.model.language
-    score, scores = language.logits, []
     due: list[int] = []
-
-    def told(state: Tensor) -> Tensor:
-        scores.append(score(state))
-        return torch.nn.functional.one_hot(torch.tensor(due.pop(0)), len(scores[-1])).float()
-
-    language.logits = told  # type: ignore[method-assign]
-    try:
+    with told(stream, due) as scores:
         for second in range(first, last):
             due.extend(maker.reply(stream.prompt, second, words(second)).ids)
             stream.step(frames(second, fps=stream.settings.frames_per_round), float(second))
+        yield scores
+
+
+@contextmanager
+def told(stream: Stream, due: list[int]) -> Iterator[list[Tensor]]:
+    """Let the model of a stream say the tokens that are `due`; yields what it would have."""
+    language = stream.model.language
+    score, scores = language.logits, []
+
+    def say(state: Tensor) -> Tensor:
+        scores.append(score(state))
+        return torch.nn.functional.one_hot(torch.tensor(due.pop(0)), len(scores[-1])).float()
+
+    language.logits = say  # type: ignore[method-assign]
+    try:
         yield scores
     finally:
         del language.logits

@@ -24,6 +24,27 @@ def trainee(*, freeze_vision: bool = False, checkpointing: bool = False) -> Trai
     return Trainee(model, freeze_vision=freeze_vision, checkpointing=checkpointing)
 
 
+def test_with_frames_that_leave_early_the_scores_are_those_of_reuse(
+    engine: StreamingVLM,
+) -> None:
+    """Native positions, and text that stays in place: frames are all that leaves the stream."""
+    settings = preset(
+        'robot', vision_window=3, text_rounds=100, rope='native',
+        max_new_tokens=64, sampling=Sampling(temperature=0, repetition_penalty=1.0),
+    )  # fmt: skip
+    maker, model = composer(engine, settings), trainee()
+    with made_to_say(engine.open(settings), maker, 0, 9) as drawn_from:
+        expected = torch.stack(drawn_from)
+
+    def scores(**changes: int) -> torch.Tensor:
+        packed, _ = pack([maker.compose(moments(0, 9), [], 0, **changes)])
+        return model.language.logits(model.states(packed))
+
+    torch.testing.assert_close(scores(vision_rounds=3), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(scores(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores(vision_rounds=9), scores(), rtol=1e-5, atol=1e-5)
+
+
 @pytest.fixture
 def samples(engine: StreamingVLM) -> list[Sample]:
     """Chunks of different lengths; the last one has larger frames."""
@@ -103,6 +124,21 @@ def test_packed_samples_do_not_see_one_another(samples: list[Sample]) -> None:
     torch.testing.assert_close(torch.cat([swapped[last:], swapped[:last]]), alone)
 
 
+def test_a_sample_whose_frames_leave_early_changes_none_of_the_others(
+    engine: StreamingVLM, samples: list[Sample]
+) -> None:
+    early = composer(engine, SETTINGS).compose(moments(0, 3), [], 0, vision_rounds=1)
+    model = trainee()
+    with torch.no_grad():
+        alone = model.states(pack([early])[0])
+        together = model.states(pack([samples[1], early, samples[2]])[0])
+        plain = model.states(pack([samples[1], samples[0], samples[2]])[0])
+    first, last = len(samples[1].labels), len(samples[2].labels)
+    torch.testing.assert_close(together[first:-last], alone, rtol=1e-4, atol=1e-5)
+    assert torch.equal(together[:first], plain[:first])
+    assert torch.equal(together[-last:], plain[-last:])
+
+
 def test_the_gradient_of_a_pack_is_the_sum_of_its_samples(samples: list[Sample]) -> None:
     model = trainee()
     together, alone = gradients(model, samples), [gradients(model, [s]) for s in samples]
@@ -170,4 +206,5 @@ def test_a_pack_moves_as_one(samples: list[Sample]) -> None:
     packed, _ = pack(samples)
     moved = packed.to('meta')
     assert {moved.ids.device.type, moved.films[0].device.type} == {'meta'}
+    assert moved.until == (None,) * 3
     assert moved.lengths == packed.lengths

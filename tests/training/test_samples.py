@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lessons import composer, frames, made_to_say, moments, words
+from lessons import composer, frames, made_to_say, moments, told, words
 from svlm_core import Sampling, Stream, StreamingVLM, preset
 from svlm_core.prompt import Prompt
 from svlm_core.training.samples import Moment
@@ -120,3 +120,66 @@ def test_a_row_may_bring_its_own_question(engine: StreamingVLM) -> None:
     plain, other = (maker.compose(moments(0, 1), [], 0, q) for q in ('', 'Who is there?'))
     assert 'What is new?' in code.decode(plain.ids.tolist())
     assert 'Who is there?' in code.decode(other.ids.tolist())
+
+
+@pytest.mark.parametrize('name', ['robot', 'reference'])
+def test_a_question_at_the_end_is_laid_out_as_a_running_stream_is_asked(
+    engine: StreamingVLM, name: str
+) -> None:
+    asks = settings(name, policy='full_attention', capacity=2000, ask_tokens=64)
+    maker, stream = composer(engine, asks), engine.open(asks)
+    with made_to_say(stream, maker, 0, 5):
+        fork = stream.fork()
+    with told(stream, [*maker.reply(stream.prompt, 0, 'Three.').ids]):
+        answer = fork.ask('How many came?')
+    sample = maker.compose(moments(0, 5), [], 0, quiz=('How many came?', 'Three.'))
+    assert answer.text.strip() == 'Three.'
+    assert sample.labels.tolist()[-len(answer.ids) :] == list(answer.ids)
+    asked = [s.ids for s in stream.prompt.question('How many came?')]
+    newline = stream.prompt.tokenizer.encode('\n')
+    expected = [*ids_held(stream), *(i for ids in asked for i in ids), *answer.ids, *newline]
+    assert sample.ids.tolist() == expected
+    held = fork._memory  # what it has encoded: all but the end of its answer
+    assert sample.ids.tolist()[: len(held.transcript)] == list(held.transcript.ids)
+    laid = torch.from_numpy(held.positions)
+    assert torch.equal(sample.positions[:, : laid.shape[1]], laid)
+
+
+def test_a_question_adds_to_a_chunk_and_changes_nothing_before_it(engine: StreamingVLM) -> None:
+    maker = composer(engine, settings())
+    plain = maker.compose(moments(3, 4), ['Said.'], 3)
+    asks = maker.compose(moments(3, 4), ['Said.'], 3, quiz=('Is it so?', 'Yes.'))
+    assert asks.ids[: len(plain)].tolist() == plain.ids.tolist()
+    assert asks.asked[: len(plain.asked)].tolist() == plain.asked.tolist()
+    assert asks.seen.tolist() == plain.seen.tolist()
+    spoken = engine.tokenizer.decode(asks.labels[len(plain.labels) :].tolist())
+    assert spoken == ' Yes. ...'
+
+
+@pytest.mark.parametrize('window', [1, 2, 5])
+def test_frames_that_leave_early_change_what_is_seen_and_nothing_else(
+    engine: StreamingVLM, window: int
+) -> None:
+    maker = composer(engine, settings())
+    plain = maker.compose(moments(3, 4), ['Said.'], 3)
+    early = maker.compose(moments(3, 4), ['Said.'], 3, vision_rounds=window)
+    assert plain.until is None
+    assert early.until is not None
+    for name in ('ids', 'positions', 'seen', 'film', 'asked', 'labels'):
+        assert torch.equal(getattr(early, name), getattr(plain, name)), name
+    assert early.until.tolist() == brute_until(engine, early.ids.tolist(), window)
+
+
+def brute_until(engine: StreamingVLM, ids: list[int], window: int) -> list[int]:
+    """Found in the bare ids: a turn of the user that shows frames begins a round."""
+    code = engine.tokenizer
+    shown = [place for place, token in enumerate(ids) if token == code.vision_start]
+    begins = [max(p for p in range(v) if ids[p] == code.turn_start) for v in shown]
+    ends = [place - 2 for place in begins]  # marker and line feed of the reply before
+    assert all(ids[end] == code.turn_end for end in ends)
+    until = [len(ids)] * len(ids)
+    for number, start in enumerate(shown):
+        end = ids.index(code.vision_end, start)
+        leaves = (ends + [len(ids)] * window)[number + window]
+        until[start : end + 1] = [leaves] * (end + 1 - start)
+    return until

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from svlm_core.model.attention import BACKENDS, attend, causal_bias
+from svlm_core.model.attention import BACKENDS, attend, attend_apart, causal_bias, sight
 from svlm_core.model.backends import verdict
 
 HERE = [name for name in BACKENDS if not verdict(name, torch.device('cpu'), torch.float32)]
@@ -91,3 +91,22 @@ def test_the_mask_is_shared_by_the_layers_of_a_forward_and_fit_for_training() ->
     assert bias.stride(0) % 16 == 0, 'rows that are not aligned are copied by CUDA kernels'
     hidden = [[j > 5 + i for j in range(8)] for i in range(3)] * 2
     assert bias.isinf().tolist() == hidden
+
+
+def test_keys_that_leave_are_seen_by_none_of_the_later_queries():
+    lengths, torch_draws = (7, 5), torch.manual_seed(4)
+    q = torch.randn(12, 4, 8, generator=torch_draws)
+    k, v = torch.randn(2, 12, 2, 8, generator=torch_draws)
+    until = torch.tensor([7, 3, 3, 7, 5, 7, 7])  # keys 1, 2 and 4 leave early
+    out = attend_apart(q, k, v, lengths, (sight(until), None))
+    for i in range(7):
+        seen = [j for j in range(i + 1) if not ((j in (1, 2) and i >= 3) or (j == 4 and i >= 5))]
+        expected = textbook(q[i : i + 1], k[seen], v[seen])
+        torch.testing.assert_close(out[i : i + 1].double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        out[7:].double(), textbook(q[7:], k[7:], v[7:]), rtol=1e-5, atol=1e-5
+    )
+    whole = attend_apart(q, k, v, lengths, (None, None))
+    assert torch.equal(whole[7:], out[7:])
+    nothing_leaves = attend_apart(q, k, v, lengths, (sight(torch.full((7,), 7)), None))
+    torch.testing.assert_close(nothing_leaves, whole, rtol=1e-5, atol=1e-6)
