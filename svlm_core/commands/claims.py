@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from svlm_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from svlm_core.evaluation.quiz import Quiz
+    from svlm_core.evaluation.sitting import Paper
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,9 @@ class Claims:
     Prints a line of JSON for each claim: both sides with bootstrap 95 % intervals over streams,
     their paired difference, and whether the claim holds. The exit status is 0 whether or not
     claims hold. A model that does not know the synthetic world shows nothing here.
+
+    Claims about training are tried on the variants that training/lab.py has trained, whatever the
+    model. Where some are missing, the claims about them are left out, and stderr says so.
 
       svlm claims --seed 1
       svlm claims --seed 1 --output claims    # and tables, plots and all marks
@@ -34,33 +42,56 @@ class Claims:
     model: Annotated[
         Path | None, arg(help='checkpoint folder; None: the built-in svlm-tiny', metavar='DIR')
     ] = None
+    variants: Annotated[
+        Path, arg(help='folder of the laboratory, with variants of training', metavar='DIR')
+    ] = Path('runs/lab')
     processes: Annotated[int, arg(help='processes; 0: one for each core', metavar='NUMBER')] = 0
 
     def run(self) -> int:
         """Try, print, and return the exit status. Raises SvlmError."""
         if self.seed < 0 or self.streams < 2 or self.minutes < 1 or self.processes < 0:
             raise SettingsError('give at least --seed 0 --streams 2 --minutes 1')
-        from svlm_core.commands.console import errors, progress
-        from svlm_core.evaluation.claims import CLAIMS, judge
+        from svlm_core.commands.console import tell
+        from svlm_core.evaluation.claims import CLAIMS, judge, judge_training
         from svlm_core.evaluation.plan import Size, gathered, needs, papers
-        from svlm_core.evaluation.sitting import sit_all
+        from svlm_core.evaluation.variants import possible, trials, tried
+        from svlm_core.training.lab import read_lab
 
-        size = Size(self.streams, self.minutes)
+        size, lab = Size(self.streams, self.minutes), read_lab(self.variants)
+        training, left_out = possible(self.variants, lab)
+        if left_out:
+            tell(f'svlm claims: {left_out}')
         planned = papers(needs(CLAIMS), self.model, self.seed, size)
-        every = [paper for of in planned.values() for paper in of]
-        with progress(errors(), len(every)) as moved:
-            marks = sit_all(
-                every,
-                self.processes or os.cpu_count() or 1,
-                lambda done: moved(done, f'{done} of {len(every)} streams'),
-            )
-        streams = gathered(planned, marks)
-        verdicts = [judge(claim, streams, self.seed) for claim in CLAIMS]
+        varied = trials(training, self.variants, lab, self.seed, size) if lab else {}
+        marks = self._sit(
+            [
+                *(paper for of in planned.values() for paper in of),
+                *(paper for runs in varied.values() for of in runs for paper in of),
+            ]
+        )
+        streams, trained = gathered(planned, marks), tried(varied, marks)
+        verdicts = [
+            *(judge(claim, streams, self.seed) for claim in CLAIMS),
+            *(judge_training(claim, trained, self.seed) for claim in training),
+        ]
         for verdict in verdicts:
             print(verdict.to_json(), flush=True)
         if self.output is not None:
             from svlm_core.evaluation.report import write_report
 
             model = 'svlm-tiny' if self.model is None else self.model.name
-            write_report(self.output, verdicts, streams, f'Claims on {model}, seed {self.seed}')
+            title = f'Claims on {model}, seed {self.seed}'
+            write_report(self.output, verdicts, streams, trained, title)
         return 0
+
+    def _sit(self, exams: Sequence[Paper | Quiz]) -> dict[Paper | Quiz, list[Any]]:
+        """What comes of all exams, shown as it goes."""
+        from svlm_core.commands.console import errors, progress
+        from svlm_core.evaluation.sitting import sit_all
+
+        with progress(errors(), len(exams)) as moved:
+            return sit_all(
+                exams,
+                self.processes or os.cpu_count() or 1,
+                lambda done: moved(done, f'{done} of {len(exams)} streams'),
+            )

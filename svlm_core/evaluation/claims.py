@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from svlm_core.evaluation.bootstrap import Interval, differences, interval, mean
 from svlm_core.evaluation.conditions import CHANGE, CHUNK
 from svlm_core.evaluation.exam import Mark
-from svlm_core.evaluation.measures import EVER, Cost, Measure, Right, Span
+from svlm_core.evaluation.measures import EVER, Cost, Right, Span
+from svlm_core.training.lab import BASE, TRUNK
 
 Wanted = Literal['more', 'less', 'as good']
 MARGIN = 0.03  # share of seconds told right within which two sides are as good as each other
@@ -25,16 +26,21 @@ MARGIN = 0.03  # share of seconds told right within which two sides are as good 
 EARLY, PAST = Span(0, CHUNK), Span(120, EVER)  # within the training length; 5 times beyond it
 LONG = Span(600, EVER)
 FIRST, LAST = Span(60, 120), Span(420, 480)  # minutes, of streams of 8 and more
+QUESTIONS = 'questions'  # the condition of those who are asked about single chunks
 CHANGED = Span(CHANGE + 40, EVER)  # neither vision nor text in place goes back to the change
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured on which marks: those of a condition, with gold history or running free."""
+    """What is measured on which marks: those of a condition, with gold history or running free.
+
+    `variant` is one of the laboratory, all of its training seeds; '' is the model on trial.
+    """
 
     condition: str
-    measure: Measure
+    measure: Callable[[Sequence[Any]], float]  # of marks, or of answers to questions
     free: bool = False
+    variant: str = ''
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,9 @@ class Verdict:
 
 Streams = Mapping[tuple[str, bool], Sequence[Sequence[Mark]]]  # by condition, and whether free
 
+# Marks or answers by variant and condition: training seed by training seed, stream by stream.
+Trials = Mapping[tuple[str, str], Sequence[Sequence[Sequence[Any]]]]
+
 
 def judge(claim: Claim, streams: Streams, seed: int) -> Verdict:
     """Try a claim on the marks of its two conditions; both are of the same worlds, in order."""
@@ -80,6 +89,21 @@ def judge(claim: Claim, streams: Streams, seed: int) -> Verdict:
     count = min(map(len, sides))
     a = [claim.a.measure(marks) for marks in sides[0][:count]]
     b = [claim.b.measure(marks) for marks in sides[1][:count]]
+    return _verdict(claim, a, b, seed)
+
+
+def judge_training(claim: Claim, trials: Trials, seed: int) -> Verdict:
+    """Try a claim on two variants: of each stream, the mean over the training seeds counts."""
+    sides = [(side.measure, trials[side.variant, side.condition]) for side in (claim.a, claim.b)]
+    a, b = (
+        [mean([measure(marks) for marks in stream]) for stream in zip(*runs, strict=True)]
+        for measure, runs in sides
+    )
+    return _verdict(claim, a, b, seed)
+
+
+def _verdict(claim: Claim, a: list[float], b: list[float], seed: int) -> Verdict:
+    """How a claim comes out if this was measured, stream by stream."""
     diffs = differences(a, [claim.by * value for value in b])
     low, high = found = interval(diffs, seed)
     return Verdict(
@@ -111,9 +135,21 @@ def _rounded(value: object) -> object:
     return value
 
 
-def right(condition: str, *skills: str, span: Span = PAST, free: bool = False) -> Side:
+def right(
+    condition: str, *skills: str, span: Span = PAST, free: bool = False, variant: str = ''
+) -> Side:
     """The share told right of these skills (none: all) in a span."""
-    return Side(condition, Right(skills, span), free)
+    return Side(condition, Right(skills, span), free, variant)
+
+
+def trained(variant: str, *skills: str, condition: str = 'refreshed') -> Side:
+    """The share that a variant of the laboratory tells right, past the training length."""
+    return right(condition, *skills, variant=variant)
+
+
+def answers(variant: str) -> Side:
+    """The share of questions about single chunks that a variant answers rightly."""
+    return right(QUESTIONS, span=Span(), variant=variant)
 
 
 def _seen(lag: int, window: int, enough: str) -> Claim:
@@ -229,5 +265,50 @@ CLAIMS = (
         right('task pinned', span=CHANGED, free=True),
         right('task said', span=CHANGED, free=True),
         'more',
+    ),
+)
+
+TRAINING = (
+    Claim(
+        'training on overlapped chunks beats training on chunks that do not overlap',
+        trained(BASE),
+        trained('not-overlapped'),
+        'more',
+    ),
+    Claim(
+        'training with previous text beats training without: facts',
+        trained(BASE, 'recall'),
+        trained('no-previous-text', 'recall'),
+        'more',
+    ),
+    Claim(
+        'training with previous text beats training without: counts',
+        trained(BASE, 'count'),
+        trained('no-previous-text', 'count'),
+        'more',
+    ),
+    Claim(
+        'annealing on clean data at the end beats training on noisy data alone',
+        trained('annealed'),
+        trained('noisy'),
+        'more',
+    ),
+    Claim(
+        'noisy data, then annealing, is as good as clean data all along',
+        trained('annealed'),
+        trained(BASE),
+        'as good',
+    ),
+    Claim(
+        'streaming fine-tuning does not cost answers to questions about single chunks',
+        answers(BASE),
+        answers(TRUNK),
+        'as good',
+    ),
+    Claim(
+        'ours: frames that leave early in training close the reuse gap as well',
+        trained('early-eviction', condition='streaming'),
+        trained('early-eviction', condition='recompute'),
+        'as good',
     ),
 )

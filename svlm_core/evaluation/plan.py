@@ -10,6 +10,7 @@ from pathlib import Path
 from svlm_core.evaluation.claims import Claim, Streams
 from svlm_core.evaluation.conditions import CONDITIONS
 from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.quiz import Quiz
 from svlm_core.evaluation.sitting import Paper
 from svlm_core.synthetic.story import seed_to_test
 
@@ -31,12 +32,16 @@ def papers(
     """The exams of every condition that is needed; all conditions have the same worlds."""
     return {
         (condition, free): [
-            Paper(model, condition, seed_to_test(seed * APART + number), seconds, free)
-            for number in range(count)
+            Paper(model, condition, world(seed, number), seconds, free) for number in range(count)
         ]
         for condition, free in needed
         for count, seconds in [_share(condition, size)]
     }
+
+
+def world(seed: int, number: int) -> int:
+    """The seed of a world that claims of a seed are tried on."""
+    return seed_to_test(seed * APART + number)
 
 
 def needs(claims: Sequence[Claim]) -> list[tuple[str, bool]]:
@@ -46,7 +51,8 @@ def needs(claims: Sequence[Claim]) -> list[tuple[str, bool]]:
 
 
 def gathered(
-    planned: Mapping[tuple[str, bool], Sequence[Paper]], marks: Mapping[Paper, Sequence[Mark]]
+    planned: Mapping[tuple[str, bool], Sequence[Paper]],
+    marks: Mapping[Paper | Quiz, Sequence[Mark]],
 ) -> Streams:
     """The marks of every condition, stream by stream."""
     return {key: [marks[paper] for paper in of] for key, of in planned.items()}

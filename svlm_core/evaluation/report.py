@@ -9,16 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from svlm_core.errors import OutputError
 from svlm_core.evaluation.bootstrap import mean
-from svlm_core.evaluation.claims import Streams, Verdict
+from svlm_core.evaluation.claims import QUESTIONS, Streams, Trials, Verdict
 from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.judging import win_rate
 from svlm_core.evaluation.measures import Consistent, Cost, Measure, Right, Silence, Span
 from svlm_core.synthetic.captions import LAGS
+from svlm_core.synthetic.questions import QUESTIONS as ASKED
 from svlm_core.synthetic.script import SKILLS
 from svlm_core.timeline import write_whole
 
@@ -40,8 +42,10 @@ COLUMNS: dict[str, Measure] = {
 Gold = Mapping[str, Sequence[Sequence[Mark]]]  # by condition
 
 
-def write_report(folder: Path, verdicts: Sequence[Verdict], streams: Streams, title: str) -> None:
-    """Write claims.html, claims.jsonl, table.csv and marks.csv. Raises OutputError."""
+def write_report(
+    folder: Path, verdicts: Sequence[Verdict], streams: Streams, trials: Trials, title: str
+) -> None:
+    """Write claims.html, claims.jsonl and tables as .csv. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +54,15 @@ def write_report(folder: Path, verdicts: Sequence[Verdict], streams: Streams, ti
     write_whole(folder / 'claims.jsonl', ''.join(f'{v.to_json()}\n' for v in verdicts))
     write_whole(folder / 'table.csv', _csv(rows))
     write_whole(folder / 'marks.csv', _csv(marks(streams)))
-    write_whole(folder / 'claims.html', page(verdicts, streams, rows, title))
+    tables = {'All conditions': rows}
+    for name, file, of_training in (
+        ('Variants of training', 'variants.csv', variants(trials)),
+        ('Questions about single chunks', 'answers.csv', answers(trials)),
+    ):
+        if len(of_training) > 1:
+            write_whole(folder / file, _csv(of_training))
+            tables[name] = of_training
+    write_whole(folder / 'claims.html', page(verdicts, streams, tables, title))
 
 
 def table(streams: Streams) -> list[list[str]]:
@@ -76,6 +88,38 @@ def wins_over(streams: Streams, condition: str, free: bool) -> float:
     return mean(rates)
 
 
+def variants(trials: Trials) -> list[list[str]]:
+    """A row for each training seed of each variant and condition, and the spread over seeds."""
+    rows = [['variant', 'condition', 'training seed', 'streams', *COLUMNS]]
+    for (variant, condition), runs in trials.items():
+        if condition != QUESTIONS:
+            rows += _by_seed([variant, condition], runs, COLUMNS)
+    return rows
+
+
+def answers(trials: Trials) -> list[list[str]]:
+    """The same of the questions about single chunks."""
+    columns = {**{kind: Right((kind,)) for kind in ASKED}, 'all': Right()}
+    rows = [['variant', 'training seed', 'streams', *columns]]
+    for (variant, condition), runs in trials.items():
+        if condition == QUESTIONS:
+            rows += _by_seed([variant], runs, columns)
+    return rows
+
+
+def _by_seed(
+    names: list[str], runs: Sequence[Sequence[Sequence[Any]]], columns: Mapping[str, Measure]
+) -> list[list[str]]:
+    """Means over streams, seed by seed, and how far the seeds are apart."""
+    values = [[mean([of(m) for m in streams]) for of in columns.values()] for streams in runs]
+    spread = [max(column) - min(column) for column in zip(*values, strict=True)]
+    rows = [
+        [*names, str(seed), str(len(streams)), *map(_number, row)]
+        for seed, (streams, row) in enumerate(zip(runs, values, strict=True))
+    ]
+    return [*rows, [*names, 'spread', '', *map(_number, spread)]] if len(runs) > 1 else rows
+
+
 def marks(streams: Streams) -> list[list[str]]:
     """Every mark, a row each."""
     rows = [['condition', 'history', 'stream', 'second', 'skill', 'truth', 'said', 'right',
@@ -91,7 +135,10 @@ def marks(streams: Streams) -> list[list[str]]:
 
 
 def page(
-    verdicts: Sequence[Verdict], streams: Streams, rows: Sequence[Sequence[str]], title: str
+    verdicts: Sequence[Verdict],
+    streams: Streams,
+    tables: Mapping[str, Sequence[Sequence[str]]],
+    title: str,
 ) -> str:
     """The report as one HTML file that needs nothing but itself."""
     gold = {name: of for (name, free), of in streams.items() if not free}
@@ -108,7 +155,9 @@ def page(
         title=escape(title),
         summary=f'{held} of {len(verdicts)} claims hold.',
         verdicts=_html(_verdict_rows(verdicts)),
-        table=_html(rows),
+        tables=''.join(
+            f'<h2>{escape(name)}</h2>\n<div>{_html(rows)}</div>\n' for name, rows in tables.items()
+        ),
         figures=''.join(f'<h2>{escape(name)}</h2>{figure}' for name, figure in figures),
     )
 
@@ -205,9 +254,7 @@ svg {{ max-width: 100%; height: auto; }}
 <p>{summary} Means over streams with 95 % bootstrap intervals; a claim holds when the interval of
 the difference lies on the claimed side of 0, or within the margin of "as good".</p>
 <div>{verdicts}</div>
-<h2>All conditions</h2>
-<div>{table}</div>
-{figures}
+{tables}{figures}
 </body>
 </html>
 """

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from svlm_core.card import suited
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.conditions import CHANGE, CONDITIONS, NEW_TASK, Condition
 from svlm_core.evaluation.exam import Mark, running_free, with_gold_history
+from svlm_core.evaluation.quiz import Quiz, answered
 from svlm_core.evaluation.retrieval import Retriever
 from svlm_core.prompt import Prompt
 from svlm_core.stream import Stream
@@ -39,10 +41,10 @@ class Paper:
 
 
 def sit_all(
-    papers: Sequence[Paper], processes: int, done: Callable[[int], None]
-) -> dict[Paper, list[Mark]]:
-    """The marks of every paper; `done` is told how many are finished. Long ones begin first."""
-    order = sorted(papers, key=lambda p: (not CONDITIONS[p.condition].costly, -p.seconds))
+    papers: Sequence[Paper | Quiz], processes: int, done: Callable[[int], None]
+) -> dict[Paper | Quiz, list[Any]]:
+    """What comes of every paper; `done` is told how many are finished. Long ones begin first."""
+    order = sorted(papers, key=lambda p: (not _costly(p), -p.seconds))
     context = multiprocessing.get_context('spawn')
     marks = {}
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
@@ -53,8 +55,15 @@ def sit_all(
     return marks
 
 
-def sit(paper: Paper) -> list[Mark]:
-    """The marks of one exam."""
+def sit(paper: Paper | Quiz) -> list[Any]:
+    """The marks of one exam, or the answers of a quiz."""
+    if isinstance(paper, Quiz):
+        return list(answered(_engine(paper.model), paper))
+    return tell_world(paper)
+
+
+def tell_world(paper: Paper) -> list[Mark]:
+    """The marks of a world told under a condition."""
     condition, story = CONDITIONS[paper.condition], Story(paper.seed)
     stream = open_for(condition, paper)
     tell = running_free if paper.free else with_gold_history
@@ -70,6 +79,10 @@ def sit(paper: Paper) -> list[Mark]:
         if retriever is not None:
             retriever.after()
     return marks
+
+
+def _costly(paper: Paper | Quiz) -> bool:
+    return isinstance(paper, Paper) and CONDITIONS[paper.condition].costly
 
 
 def open_for(condition: Condition, paper: Paper) -> Stream:

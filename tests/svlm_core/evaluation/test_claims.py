@@ -144,11 +144,14 @@ def test_the_command_prints_a_line_for_each_claim_and_writes_a_report(
 ):
     grows = Claim('it grows', Side('refreshed', Cost(True)), Side('window', Cost(True)), 'more')
     monkeypatch.setattr(table, 'CLAIMS', (grows,))
-    folder = tmp_path / 'claims'
-    status = cli.main(
-        f'claims --seed 5 --streams 2 --minutes 1 --processes 2 --output {folder}'.split()
-    )
-    lines = capsys.readouterr().out.splitlines()
+    folder, lab = tmp_path / 'claims', tmp_path / 'lab'
+    flags = f'--seed 5 --streams 2 --minutes 1 --processes 2 --variants {lab} --output {folder}'
+    status = cli.main(['claims', *flags.split()])
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    [told] = [line for line in printed.err.splitlines() if 'left out' in line]
+    assert f'7 claims about training left out; {lab} lacks trunk, overlapped,' in told
+    assert f'python training/lab.py --trunk DIR --output {lab}' in told
     assert status == 0
     assert [json.loads(line)['claim'] for line in lines] == ['it grows']
     assert (folder / 'claims.jsonl').read_text().splitlines() == lines
