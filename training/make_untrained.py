@@ -127,7 +127,7 @@ def model_config(ids: dict[str, int], vocabulary: int) -> dict:
         'num_key_value_heads': KEY_HEADS,
         'max_position_embeddings': 32768,
         'rms_norm_eps': 1e-6,
-        'rope_theta': 10000.0,
+        'rope_theta': 1000000.0,
         'rope_scaling': {'type': 'mrope', 'mrope_section': [4, 6, 6]},
         'tie_word_embeddings': False,
         'use_sliding_window': False,

@@ -43,16 +43,17 @@ class Judge:
         if self.segment < 1 or self.min_words < 0 or self.workers < 1 or self.seed < 0:
             raise SettingsError('give at least --segment 1 --min-words 0 --workers 1 --seed 0')
         from svlm_core.commands.console import errors, progress
-        from svlm_core.evaluation.duel import duel, identity, open_folder, write_results
+        from svlm_core.evaluation.duel import content_of, duel, write_results
+        from svlm_core.evaluation.identity import begin_folder
         from svlm_core.evaluation.judges import TASK, by_agreement, by_model
         from svlm_core.evaluation.windows import read_captions, read_windows
 
         asked = bool(self.endpoint.base_url)
         name = self.endpoint.model if asked else 'agreement of words and events'
         made = {
-            'a': identity(self.a),
-            'b': identity(self.b),
-            'references': identity(self.references),
+            'a': content_of(self.a),
+            'b': content_of(self.b),
+            'references': content_of(self.references),
             'judge': name,
             'base_url': self.endpoint.base_url,
             'task': TASK if asked else '',
@@ -64,7 +65,7 @@ class Judge:
         videos = [window.video for window in windows]
         sides = [read_captions(path, videos) for path in (self.a, self.b)]
         judge = by_model(self.endpoint.chat(self.output / 'replies')) if asked else by_agreement
-        open_folder(self.output, made)
+        begin_folder(self.output, made)
         with progress(errors(), len(windows)) as moved:
             result = duel(
                 windows,

@@ -12,12 +12,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from svlm_core.errors import OutputError, SettingsError, SourceError
+from svlm_core.errors import SourceError
 from svlm_core.evaluation.bootstrap import Interval, ratio_interval
+from svlm_core.evaluation.identity import revision, versions
 from svlm_core.evaluation.judging import Judge, Vote, both_orders
 from svlm_core.evaluation.windows import Captions, Window, bout
 from svlm_core.timeline import write_whole
@@ -138,37 +138,17 @@ def duel(
     return Result(tuple(scores), tuple(w for w in windows if w not in set(shown)))
 
 
-def open_folder(folder: Path, made: Mapping[str, Any]) -> None:
-    """Make a folder for results that are made in this way.
-
-    Raises SettingsError where it holds results that were made in another.
-    """
-    path = folder / 'settings.json'
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        before = json.loads(path.read_bytes()) if path.exists() else dict(made)
-    except (OSError, ValueError) as error:
-        raise OutputError(f'{path} cannot be used: {error}') from error
-    differs = sorted(name for name in {*before, *made} if before.get(name) != made.get(name, None))
-    if differs:
-        raise SettingsError(
-            f'{folder} holds results of another run ({", ".join(differs)} differ): choose another '
-            'folder'
-        )
-    write_whole(path, json.dumps(made, ensure_ascii=False, indent=2) + '\n')
-
-
 def write_results(folder: Path, result: Result, judge: str, seed: int) -> dict[str, Any]:
     """Write scores.jsonl and summary.json; the summary."""
     rows = (json.dumps(score.to_json(judge), ensure_ascii=False) for score in result.scores)
     write_whole(folder / 'scores.jsonl', ''.join(f'{row}\n' for row in rows))
-    made = {'judge': judge, 'seed': seed, 'svlm': version('svlm')}
+    made = {'judge': judge, 'seed': seed, 'versions': versions(), 'revision': revision()}
     summary = {**result.summary(seed), 'made': made}
     write_whole(folder / 'summary.json', json.dumps(summary, ensure_ascii=False, indent=2) + '\n')
     return summary
 
 
-def identity(path: Path) -> str:
+def content_of(path: Path) -> str:
     """A file or folder of files by name and content."""
     files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
     try:

@@ -3,6 +3,9 @@
 
 A caption is written from its meaning and read back to it, so whether two captions mean the same
 can be judged exactly, whoever wrote them.
+
+A number that is to be remembered stands right behind what it belongs to. A small model learns in
+minutes to find what was said behind a word, and not in an hour what stood two words on.
 """
 
 from __future__ import annotations
@@ -33,8 +36,8 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 SENTENCES: dict[str, str] = {
     'silence': '',
-    'code': 'The code of {key} is {number}.',
-    'dock': 'The {robot} robot is at dock {dock}.',
+    'code': '{key}: {number}.',
+    'dock': 'Dock of robot {robot}: {dock}.',
     'lamp': '{lag} seconds ago the light was {lamp}.',
     'appears': 'A {color} {shape} appears.',
     'enters': 'The {color} {shape} enters the {side} zone.',

@@ -2,8 +2,10 @@
 """The small tokenizer of svlm-tiny: Qwen's rules and special tokens over the words of a robot.
 
 It is a byte-level BPE like Qwen's own, so any text goes through it. The words of `TEXT` are one
-token each. So that a second of stream is short, so are the pieces of its layout: a role with its
-line feed, two digits, what stands around the seconds in `Time=12.0-13.0s`, and ' ...'.
+token each, with a colon where they have one. So that a second of stream is short, so are the
+pieces of its layout: a role with its line feed, two digits, what stands around the seconds in
+`Time=12.0-13.0s`, and ' ...'. Digits are paired from the right, so that seconds look alike at any
+time: 34, 234 and 1234 end in the same token.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ SPECIAL_TOKENS = (
     '<|video_pad|>',
 )
 
-# The layout, then how Qwen cuts text before the merges, but for digits: two by two.
+# The layout, then how Qwen cuts text before the merges. But digits are cut by two, from the right,
+# and a colon stays with its word.
 WORD_PATTERN = (
     r'(?:system|user|assistant|previous text)\n|Time=|\.0-|\.0s|'
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+:?|"
+    r'\p{N}{1,2}(?=(?:\p{N}{2})*(?!\p{N}))'
     r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
 
@@ -64,6 +68,8 @@ A person walks in front of the robot. People stand together, a hand picks an obj
 The ball rolls away, the cup falls, the bottle is full, the chair is next to the desk.
 A circle was in the red zone two seconds ago. The code of the red square is seven.
 The red robot is at dock nine. Two seconds ago the light was blue. Four seconds ago it was white.
+Say the codes. Red: seven. Yellow: two. Green: nine. Blue: zero. Purple: one. White: six.
+And then, Orange: five. And last, Pink: eight. Dock of robot red: four. Dock of robot pink: three.
 A minute has passed. Eight seconds ago it was red. Twelve seconds, fifteen seconds, not one more.
 The seconds are counted. Twelve seconds ago it was blue. Fifteen seconds ago the light was green.
 At the start the blue circle was named Ada. The square named Bo came after it, from outside.

@@ -28,6 +28,7 @@ class Fresh:
     seed: int = limit(0, 'seed of the weights', low=0)
     deviation: float = limit(0.05, 'standard deviation of every matrix', low=0, high=1)
     config: dict = field(default_factory=dict, metadata={'help': 'fields of config.json'})
+    find: bool = limit(False, 'let heads of the first layers begin by finding what stood where')
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -98,6 +99,18 @@ class Stories:
 
 
 @dataclass(frozen=True)
+class Recitals:
+    """Words of the synthetic world alone, told and told again: to learn to read."""
+
+    samples: int = limit(64000, 'recitals in one epoch', low=1)
+    seed: int = limit(0, 'seed of what is told', low=0)
+    size: int = limit(112, 'height and width of the dark frames, in pixels', low=28)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
 class Annotations:
     """Rows of a JSON Lines file as LiveCC and Inf-Stream-Train have them."""
 
@@ -115,12 +128,13 @@ class Data:
     """One source of samples: exactly one of the fields."""
 
     stories: Stories | None = limit(None, 'the synthetic world')
+    recitals: Recitals | None = limit(None, 'words of the synthetic world, without pictures')
     annotations: Annotations | None = limit(None, 'videos with words')
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if (self.stories is None) == (self.annotations is None):
-            raise SettingsError('a source of data is either stories or annotations')
+        if sum(source is not None for source in vars(self).values()) != 1:
+            raise SettingsError('a source of data is either stories, recitals or annotations')
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from svlm_core.training.folders import parameters, write_fresh, write_model
 from svlm_core.training.model import Trainee
 from svlm_core.training.pack import Collator
 from svlm_core.training.recipe import Data, Recipe, Stage, as_dict
+from svlm_core.training.recitals import RecitalSource
 from svlm_core.training.samples import Composer
 from svlm_core.training.stories import StorySource
 from svlm_core.training.trainer import ChunkTrainer, arguments
@@ -134,6 +135,8 @@ def open_data(data: Data, maker: Composer) -> Source:
     """A source of samples."""
     if data.stories is not None:
         return StorySource(data.stories, maker)
+    if data.recitals is not None:
+        return RecitalSource(data.recitals, maker)
     assert data.annotations is not None
     return VideoSource(data.annotations, maker)
 

@@ -14,11 +14,14 @@ from safetensors.torch import load_file
 import runs
 from footage import film, row, write_rows
 from svlm_core import Sampling, StreamingVLM, preset
+from svlm_core.card import EMBEDDED
 from svlm_core.errors import SettingsError
 from svlm_core.model.checkpoint import load
+from svlm_core.model.language import Layer
+from svlm_core.rope import Rotary, rotate
 from svlm_core.synthetic.story import Story, seed_to_train
 from svlm_core.training import adapters
-from svlm_core.training.model import Trainee
+from svlm_core.training.model import Packed, Trainee
 from svlm_core.training.recipe import Adapter, read_recipe
 from svlm_core.training.run import train
 
@@ -190,3 +193,43 @@ def test_fresh_weights_are_the_same_on_every_machine(tmp_path: Path) -> None:
     assert weights['model.layers.2.mlp.up_proj.weight'].shape[0] == 160
     assert np.isclose(weights['model.layers.2.mlp.up_proj.weight'].std(), 0.05, rtol=0.05)
     assert StreamingVLM.from_pretrained(one).info.trained is False
+
+
+def scores(layer: Layer, x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+    """How much the first two heads look where, (2, T, T) logits, given the states (T, hidden)."""
+    attention, D = layer.self_attn, rotary.spec.head_dim
+    tables = rotary.tables(torch.arange(len(x)).expand(3, -1))
+    x = layer.input_layernorm(x)
+    q, k = (
+        rotate(part(x).unflatten(-1, (-1, D)), *tables)
+        for part in (attention.q_proj, attention.k_proj)
+    )  # (T, heads, D)
+    return torch.einsum('thd,sd->hts', q[:, :2], k[:, 0]) / D**0.5
+
+
+@torch.inference_mode()
+def test_fresh_heads_find_what_stood_behind_a_word(tmp_path: Path) -> None:
+    from svlm_core.training.folders import write_fresh
+    from svlm_core.training.recipe import Fresh
+
+    language = load(write_fresh(tmp_path / 'fresh', EMBEDDED, Fresh(find=True)), 'cpu').language
+    rotary, T = Rotary(language.config.rope, torch.device('cpu')), 400
+    once = torch.randperm(900, generator=torch.manual_seed(0))[: T // 2]
+    x = language.embed(torch.cat([once, once]))  # each word twice, 200 tokens apart
+    first, second = language.layers[:2]
+    earlier = torch.full((T, T), float('-inf')).triu(1)
+    for step, logits in enumerate(scores(first, x, rotary), 1):
+        assert (logits + earlier).softmax(-1).diagonal(-step)[8:].min() > 0.8
+    reading = Packed(*rotary.tables(torch.arange(T).expand(3, -1)), (T,))
+    for logits in scores(second, first(x, reading, T), rotary):
+        behind = logits.diagonal(1 - T // 2)[1:]  # of the word's first time
+        assert behind.mean() > logits.mean() + logits.std()
+
+
+def test_a_model_without_heads_that_share_keys_cannot_begin_by_finding(tmp_path: Path) -> None:
+    from svlm_core.training.folders import write_fresh
+    from svlm_core.training.recipe import Fresh
+
+    alone = Fresh(find=True, config={'num_key_value_heads': 4})
+    with pytest.raises(SettingsError, match='two heads to a key head'):
+        write_fresh(tmp_path / 'fresh', EMBEDDED, alone)

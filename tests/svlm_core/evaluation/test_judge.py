@@ -256,10 +256,10 @@ def test_results_of_other_settings_are_not_mixed_in_one_folder(league, capsys):
     assert judged(league) == 0
     assert judged(league) == 0
     assert judged(league, '--seed', '1') == 1
-    assert 'holds results of another run (seed differ): choose another' in capsys.readouterr().err
+    assert 'other settings (seed: 0 there, 1 now): choose another' in capsys.readouterr().err
     lines(league / 'b' / 'all.jsonl', *answers('one.mp4', 'A cat.', (0, 40)))
     assert judged(league) == 1
-    assert '(b differ)' in capsys.readouterr().err
+    assert 'other settings (b: ' in capsys.readouterr().err
 
 
 def test_windows_that_one_side_was_not_shown_are_named(league, capsys):
