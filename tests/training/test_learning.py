@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import runs
+import training_runs as runs
 from footage import film, row, write_rows
 from svlm_core import Sampling, StreamingVLM, preset
 from svlm_core.card import EMBEDDED
@@ -220,7 +220,7 @@ def test_fresh_heads_find_what_stood_behind_a_word(tmp_path: Path) -> None:
     earlier = torch.full((T, T), float('-inf')).triu(1)
     for step, logits in enumerate(scores(first, x, rotary), 1):
         assert (logits + earlier).softmax(-1).diagonal(-step)[8:].min() > 0.8
-    reading = Packed(*rotary.tables(torch.arange(T).expand(3, -1)), (T,))
+    reading = Packed(*rotary.tables(torch.arange(T).expand(3, -1)), (T,), (None,))
     for logits in scores(second, first(x, reading, T), rotary):
         behind = logits.diagonal(1 - T // 2)[1:]  # of the word's first time
         assert behind.mean() > logits.mean() + logits.std()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import runs
+import training_runs as runs
 from svlm_core import StreamingVLM
 
 GOLDEN = Path(__file__).parents[1] / 'parity' / 'checkpoint'

@@ -21,7 +21,7 @@ from svlm_core.training.samples import Composer
 NUMBERS = 'zero one two three four five six seven eight nine'.split()
 CODE = re.compile(r'([A-Z][a-z]+): (\w+)\.')
 DOCK = re.compile(r'Dock of robot (\w+): (\w+)\.')
-SETTINGS = preset('robot', text_sink=64, text_window=128, max_vision_tokens=4)
+SETTINGS = preset('robot', text_sink=32, text_window=96, max_vision_tokens=4)
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import runs
+import training_runs as runs
 from svlm_core.errors import CheckpointError, SettingsError
 from svlm_core.training.recipe import read_recipe
 from svlm_core.training.run import open_output

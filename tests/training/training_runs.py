@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MODULES = ['svlm_core.training.run', 'svlm_core.training.dry_run', 'runs']
+MODULES = ['svlm_core.training.run', 'svlm_core.training.dry_run', 'training_runs']
 
 
 def start(work: Callable[..., None], *arguments: Any) -> multiprocessing.process.BaseProcess:

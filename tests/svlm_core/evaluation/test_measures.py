@@ -23,7 +23,7 @@ def mark(second: int, said: str, truth: Meaning = SILENCE, skill: str = 'silence
 
 def docked(second: int, said: int | str, true: int, robot: str = 'red', skill: str = 'count'):
     """A robot that is at dock `true`, and the number, or the words, that are said of it."""
-    words = f'The {robot} robot is at dock {NUMBERS[said]}.' if isinstance(said, int) else said
+    words = f'Dock of robot {robot}: {NUMBERS[said]}.' if isinstance(said, int) else said
     return mark(second, words, Meaning('dock', (robot, NUMBERS[true])), skill)
 
 

@@ -39,10 +39,9 @@ def test_every_caption_of_a_world_is_one_of_them() -> None:
 @pytest.mark.parametrize(
     'text',
     [
-        'the red robot is at dock two',
-        ' The red robot  is at dock two. ',
-        'A red robot is at dock two.',
-        'THE RED ROBOT IS AT DOCK TWO.',
+        'dock of robot red: two',
+        ' Dock of  robot red: two. ',
+        'DOCK OF ROBOT RED: TWO.',
     ],
 )
 def test_how_it_is_written_makes_no_difference(text: str) -> None:
@@ -52,11 +51,12 @@ def test_how_it_is_written_makes_no_difference(text: str) -> None:
 @pytest.mark.parametrize(
     'text',
     [
-        'The red robot is at dock zero.',
-        'The pink robot is at dock two.',
-        'The red robot is at dock two two.',
-        'The red robot is at dock two. The code of red is one.',
-        'The red robot is at dock',
+        'Dock of robot red: zero.',
+        'Dock of robot pink: two.',
+        'Dock of robot red: two two.',
+        'Dock of robot red: two. Red: one.',
+        'Dock of robot red:',
+        'Dock: two.',
         'Three seconds ago the light was red.',
         'The red enters the left zone.',
         'red red red',

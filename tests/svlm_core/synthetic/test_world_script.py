@@ -122,13 +122,13 @@ def test_one_size_of_text_window_holds_every_count_and_no_code(hour: list[Second
     for now in hour:
         size = len(tokenizer.encode(f' {now.caption}').ids) if now.caption else 0
         ends.append(ends[-1] + size)
-    assert ends[OPENING] == 56, 'tokens of sink that hold all codes'
+    assert ends[OPENING] == 24, 'tokens of sink that hold all codes'
     told: dict[str, int] = {}
     for now in hour[16:]:
         if now.skill == 'count':
-            assert ends[now.index - 15] - ends[now.source] <= 96
+            assert ends[now.index - 15] - ends[now.source] <= 90
         if now.skill == 'recall' and (last := told.get(now.meaning.words[0])):
-            assert ends[now.index - 15] - ends[last + 1] >= 112
+            assert ends[now.index - 15] - ends[last + 1] >= 98
         if now.skill == 'recall':
             told[now.meaning.words[0]] = now.index
 

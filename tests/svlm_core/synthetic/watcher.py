@@ -29,7 +29,7 @@ class Watcher:
     def _robot(self, sight) -> str:
         if not sight.robot:
             return ''
-        start = f'The {sight.robot} robot is at dock'
+        start = f'Dock of robot {sight.robot}:'
         if sight.screen:
             return f'{start} {NUMBERS[int(sight.screen.text)]}.'
         last = NUMBERS.index(self._last(start)[-1])
@@ -42,7 +42,7 @@ class Watcher:
         if screen.text.startswith('-'):
             light = self.lights[-1 - int(screen.text[1:])]
             return f'{LAGS[screen.text]} seconds ago the light was {light}.'
-        start = f'The code of {screen.color} is'
+        start = f'{screen.color.capitalize()}:'
         number = self._last(start)[-1] if screen.text == '?' else NUMBERS[int(screen.text)]
         return f'{start} {number}.'
 
