@@ -58,8 +58,7 @@ class CaptionViewer(Program):
 
     def _on_status(self, status: Status) -> None:
         # Before a model is loaded there is nothing to say about it.
-        loaded = status.state != Status.LOADING
-        warning = untrained(status.model, status.trained) if loaded else ''
+        warning = untrained(status.model, status.trained) if status.model else ''
         if warning and warning != self._warning:
             self._print(Text(warning, 'red'))
         self._warning = warning

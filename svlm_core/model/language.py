@@ -106,7 +106,8 @@ class LanguageModel(nn.Module):
         """Scores (..., vocabulary) float32 of the next token, from states (..., hidden)."""
         if self.config.tie_embeddings:
             return functional.linear(h, self.embed_tokens.weight).float()
-        return self.lm_head(h.view(-1, h.shape[-1])).view(*h.shape[:-1], -1).float()
+        scores = self.lm_head(h.view(-1, h.shape[-1]))
+        return scores.view(*h.shape[:-1], self.config.vocab_size).float()
 
 
 class Layer(nn.Module):

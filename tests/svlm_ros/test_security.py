@@ -34,24 +34,26 @@ SOURCES = sorted(
     if path.is_file() and (path.suffix == '.py' or folder == 'scripts')
 )
 # What runs code that came from outside, or goes where nobody sent it; and the one file that may.
-MODULES = {
+MODULES: dict[str, str | tuple[str, ...]] = {
     'pickle': '',
     'marshal': '',
     'shelve': '',
     'dill': '',
     'joblib': '',
     'requests': '',
-    'urllib': '',
-    'http': '',
+    'urllib': 'svlm_core/endpoints/',  # a server that the user names
+    'http': 'svlm_core/endpoints/',
     'ftplib': '',
     'smtplib': '',
     'httpx': '',
     'aiohttp': '',
-    'multiprocessing': 'svlm_core/evaluation/sitting.py',  # exams, in processes of its own
+    # Exams, and trainings of the laboratory, in processes of their own.
+    'multiprocessing': ('svlm_core/evaluation/sitting.py', 'svlm_core/training/lab.py'),
     'pty': '',
     'huggingface_hub': 'svlm_core/hub.py',  # a model that is named org/name
     'socket': 'svlm_core/video/cameras.py',  # the camera of a URL, for `svlm caption`
-    'subprocess': 'svlm_ros/children.py',  # the nodes of the demo
+    # The nodes of the demo; git, for the revision that a result was made with.
+    'subprocess': ('svlm_ros/children.py', 'svlm_core/evaluation/identity.py'),
 }
 CALLS = {'eval', 'exec', 'compile', 'os.system', 'os.popen', 'torch.load', 'torch.hub.load'}
 OPTIONS = {'shell', 'allow_pickle', 'trust_remote_code', 'weights_only'}
@@ -75,7 +77,8 @@ def risks(path: Path) -> Iterator[str]:
                 if option.arg in OPTIONS and ast.unparse(option.value) != 'False'
             )
         for name in names:
-            if MODULES.get(name.split('.')[0], here) != here:
+            allowed = MODULES.get(name.split('.')[0], here)
+            if not allowed or not here.startswith(allowed):
                 yield f'import {name}'
 
 

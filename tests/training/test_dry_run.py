@@ -72,8 +72,8 @@ def test_it_prints_tokens_and_memory_of_every_stage(name: str) -> None:
     show(read_recipe(ROOT / 'training' / f'{name}.yaml'), Console(file=text, width=99))
     printed = text.getvalue()
     for part in (
-        'sft: 1500 steps of 16 samples',
-        'clips: 800 steps',
+        'sft: 1200 steps of 16 samples',
+        'clips: 600 steps',
         'tokens',
         'to learn',
         'optimiser',
