@@ -71,7 +71,7 @@ class StorySource:
             earlier,
             first,
             query,
-            quiz=quiz and (quiz.text, quiz.answer),
+            quiz=(quiz.text, quiz.answer) if quiz else None,
             vision_rounds=vision_rounds,
         )
 
