@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any
@@ -33,6 +36,7 @@ try:
     from svlm_core.commands.replay import Replay
     from svlm_core.commands.selftest import Selftest
     from svlm_core.commands.vqa import Vqa
+    from svlm_core.video.cameras import READER
 except KeyboardInterrupt:  # imports take a moment, in which Ctrl-C is to end as quietly as later
     sys.exit(INTERRUPTED)
 
@@ -59,6 +63,20 @@ your own machine. Start with `svlm doctor`, then `svlm caption VIDEO`. On a robo
 
   svlm COMMAND --help    all about one command
   svlm --version         print the version and exit"""
+
+
+def run() -> None:
+    """The program: what `main` does, and its exit status.
+
+    A camera that is dead is waited for in native code, by a thread that nothing can stop. It must
+    not meet the interpreter while that is taken apart: such a process ends at once.
+    """
+    status = main()
+    if any(thread.name == READER for thread in threading.enumerate()):
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -105,4 +123,4 @@ def _headline(command: Callable[..., Any]) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run()

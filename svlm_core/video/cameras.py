@@ -25,6 +25,7 @@ Transport = Literal['tcp', 'udp']
 
 ADDRESSES = 'rtsp://, rtsps://, http:// and https:// (MJPEG), and /dev/video0'
 FORMATS: dict[Kind, str] = {'rtsp': 'rtsp', 'http': 'mpjpeg', 'device': 'v4l2'}
+READER = 'camera'  # name of the thread that reads one
 HIDDEN = '***@'  # stands for a name and a password
 VIDEO4LINUX = 81  # major number of its devices
 

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from svlm_core.errors import SourceError
 from svlm_core.mailbox import MAX_AGE, SECOND, Mailbox, Round
-from svlm_core.video.cameras import Camera
+from svlm_core.video.cameras import READER, Camera
 from svlm_core.video.connection import Connection, Shot
 from svlm_core.video.stamps import Stamps
 
@@ -76,7 +76,7 @@ class LiveSource(AbstractContextManager['LiveSource']):
         self._length = self._until = math.inf  # ns of stream, and where it ends
         self._stop, self._connected = Event(), Event()
         self._failure: Exception | None = None
-        self._thread = Thread(target=self._run, name='camera', daemon=True)
+        self._thread = Thread(target=self._run, name=READER, daemon=True)
 
     def __enter__(self) -> LiveSource:
         self._thread.start()
