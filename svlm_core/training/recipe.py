@@ -71,6 +71,7 @@ class Stories:
     length: int = limit(1800, 'seconds of the longest stream that chunks are taken from', low=1)
     history: bool = limit(True, 'begin with what was said before')
     only_shown: bool = limit(False, 'learn only what can be told from what the chunk itself shows')
+    lookout: bool = limit(False, 'nothing to remember: only the floor, and lights all the time')
     run: int = limit(4, 'neighbouring chunks taken in a row; they share their frames', low=1)
     tasks: float = limit(
         0.2, 'share of worlds told under another query than the first', low=0, high=1

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from svlm_core.errors import SettingsError
+from svlm_core.synthetic.lookout import Lookout
 from svlm_core.synthetic.noise import noisy
 from svlm_core.synthetic.questions import QUESTIONS, ask
 from svlm_core.synthetic.script import TASKS
@@ -46,7 +47,7 @@ class StorySource:
         starts = max(1, (settings.length - settings.window) // stride + 1)
         first = (int(np.exp(draws.random() * np.log(starts + 1))) - 1 + place) * stride
         old, query, since = _tasks(draws, settings.tasks, first, settings.window)
-        world = story(seed, settings.size)
+        world = story(seed, settings.size, settings.lookout)
 
         def told(second: int) -> str:
             return world.second(second).told(query if second >= since else old)
@@ -58,9 +59,7 @@ class StorySource:
 
         said = noisy(told, settings.noise, seed)
         seconds = range(first, first + settings.window)
-        moments = [
-            Moment(float(i), _frames(seed, settings.size, i), said(i), learnt(i)) for i in seconds
-        ]
+        moments = [Moment(float(i), _frames(world, i), said(i), learnt(i)) for i in seconds]
         stream = composer.settings
         said_before = first if settings.history else 0
         earlier = retold(said, said_before, composer.tokens, stream.text_sink, stream.text_window)
@@ -128,12 +127,12 @@ def retold(
 
 
 @lru_cache(maxsize=4)
-def story(seed: int, size: int) -> Story:
+def story(seed: int, size: int, lookout: bool) -> Story:
     """A world, kept while its neighbouring chunks are made."""
-    return Story(seed, size, size)
+    return (Lookout if lookout else Story)(seed, size, size)
 
 
 @lru_cache(maxsize=128)
-def _frames(seed: int, size: int, second: int) -> np.ndarray:
+def _frames(world: Story, second: int) -> np.ndarray:
     """Frames of a second, kept for the chunk that overlaps."""
-    return story(seed, size).frames(second)
+    return world.frames(second)
