@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 CHUNK = 24  # seconds that models are trained on at once
+FREE = 6.0  # minutes of an ablation that runs free: claims about them are tried with gold history
 CHANGE = 60  # second at which the task changes, in the conditions about that
 NEW_TASK = 'Tell me where each robot is.'
 
@@ -31,6 +32,7 @@ class Condition:
     settings: Mapping[str, Any] = field(default_factory=dict)
     costly: bool = False
     minutes: float | None = None  # None: as long as asked for
+    free_minutes: float | None = FREE  # likewise, running free
     change: Change = 'never'
     retrieved: int = 0
 
@@ -39,9 +41,9 @@ PLAIN = {'policy': 'streaming', 'text_refresh_interval': None}
 OURS = {'policy': 'streaming', 'text_refresh_interval': REFRESH}
 
 CONDITIONS: dict[str, Condition] = {
-    'robot': Condition(),
-    'streaming': Condition(PLAIN),
-    'refreshed': Condition(OURS),
+    'robot': Condition(free_minutes=None),
+    'streaming': Condition(PLAIN, free_minutes=None),
+    'refreshed': Condition(OURS, free_minutes=None),
     'full attention': Condition({'policy': 'full_attention'}, costly=True),
     'recompute': Condition({'policy': 'recompute'}, costly=True),
     'window': Condition({'policy': 'window', 'reset_every': CHUNK, **NO_TEXT}),

@@ -35,7 +35,7 @@ def papers(
             Paper(model, condition, world(seed, number), seconds, free) for number in range(count)
         ]
         for condition, free in needed
-        for count, seconds in [_share(condition, size)]
+        for count, seconds in [_share(condition, free, size)]
     }
 
 
@@ -58,12 +58,12 @@ def gathered(
     return {key: [marks[paper] for paper in of] for key, of in planned.items()}
 
 
-def _share(name: str, size: Size) -> tuple[int, int]:
+def _share(name: str, free: bool, size: Size) -> tuple[int, int]:
     """Streams and seconds of a condition."""
     condition = CONDITIONS[name]
-    minutes = size.minutes if condition.minutes is None else min(size.minutes, condition.minutes)
     if not condition.costly:
-        return size.streams, round(60 * minutes)
+        limits = (size.minutes, condition.minutes, condition.free_minutes if free else None)
+        return size.streams, round(60 * min(limit for limit in limits if limit is not None))
     # Larger sizes make costly conditions larger in proportion.
     scale = max(1.0, size.streams / Size.streams), max(1.0, size.minutes / Size.minutes)
     count = min(size.streams, round(COSTLY_STREAMS * scale[0]))

@@ -102,8 +102,8 @@ def test_all_conditions_are_tried_on_the_same_worlds_and_another_seed_has_others
 
 
 def test_costly_conditions_get_fewer_and_shorter_streams_unless_more_is_asked_for():
-    def size(condition, of):
-        some = papers([(condition, False)], None, 0, of)[condition, False]
+    def size(condition, of, free=False):
+        some = papers([(condition, free)], None, 0, of)[condition, free]
         return len(some), some[0].seconds
 
     assert size('refreshed', Size()) == (16, 1800)
@@ -111,6 +111,9 @@ def test_costly_conditions_get_fewer_and_shorter_streams_unless_more_is_asked_fo
     assert size('vision 2 s', Size()) == (16, 480)
     assert size('full attention', Size(32, 60)) == (8, 960)
     assert size('full attention', Size(2, 1)) == (2, 60)
+    assert size('refreshed', Size(), free=True) == (16, 1800)
+    assert size('no sink', Size(), free=True) == (16, 360)
+    assert size('no sink', Size(2, 1), free=True) == (2, 60)
 
 
 @pytest.mark.parametrize('change', ['task pinned', 'task said'])
