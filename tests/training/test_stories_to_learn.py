@@ -14,6 +14,7 @@ from svlm_core import StreamingVLM, preset
 from svlm_core.errors import SettingsError
 from svlm_core.prompt import Prompt
 from svlm_core.synthetic.captions import meaning
+from svlm_core.synthetic.lookout import Lookout
 from svlm_core.synthetic.noise import CHATTER
 from svlm_core.synthetic.questions import QUESTIONS, ask
 from svlm_core.synthetic.script import TASKS
@@ -118,6 +119,18 @@ def test_clips_have_no_history_and_teach_only_what_they_show(engine: StreamingVL
         asked |= {now.skill for now in known}
     assert 'code' in asked
     assert 'count' not in asked
+
+
+def test_a_lookout_is_told_and_shown_as_its_own_world(engine: StreamingVLM) -> None:
+    few = {'samples': 4, 'run': 1, 'length': 600, 'history': False, 'lookout': True}
+    stories = source(engine, **few)
+    for number in range(4):
+        sample, world = stories[number], Lookout(seed_to_train(number))
+        first = beginning(engine, sample)
+        said = [world.second(first + place).caption for place in range(24)]
+        assert learnt(engine, sample)[:-1] == said
+        shown = torch.from_numpy(world.frames(first + 23))
+        assert (sample.film[46:].float() - shown.float()).abs().mean() < 1
 
 
 def test_a_chunk_without_history_may_be_learnt_whole_and_one_with_it_in_part(
