@@ -111,18 +111,6 @@ def open_lab(folder: Path, trunk: Path, base: Recipe, seeds: int) -> Lab:
     return lab
 
 
-def trunk_of(run: Path) -> Path:
-    """The model of the last stage but one in the folder of a run.
-
-    Raises SettingsError where there is none.
-    """
-    try:
-        recipe = json.loads((run / 'recipe.json').read_text(encoding='utf-8'))
-        return run / recipe['stages'][-2]['name'] / 'model'
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise SettingsError(f'{run} is no run of two stages: give --trunk a checkpoint') from error
-
-
 def recipes(base: Recipe, folder: Path, seeds: int, steps: int | None) -> dict[Path, Recipe]:
     """The recipe of every variant and seed, by its folder; the base is always among them.
 

@@ -72,9 +72,10 @@ def test_it_prints_tokens_and_memory_of_every_stage(name: str) -> None:
     show(read_recipe(ROOT / 'training' / f'{name}.yaml'), Console(file=text, width=99))
     printed = text.getvalue()
     for part in (
-        'sft: 1400 steps of 16 samples',
+        'streams: 1200 steps of 16 samples',
         'clips: 600 steps',
-        'lookout: 600 steps',
+        'lookout: 480 steps',
+        'sft: 1100 steps',
         'tokens',
         'to learn',
         'optimiser',

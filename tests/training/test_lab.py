@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from svlm_core.errors import CheckpointError, SettingsError, SvlmError
 from svlm_core.training import lab
-from svlm_core.training.lab import VARIANTS, open_lab, read_lab, recipes, train_all, trunk_of
+from svlm_core.training.lab import VARIANTS, open_lab, read_lab, recipes, train_all
 from svlm_core.training.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,16 +179,6 @@ def test_it_is_known_from_the_card_on_what_the_trunk_was_asked(
     shutil.copytree(GOLDEN, trunk)
     (trunk / 'svlm.json').write_text(json.dumps(trained))
     assert open_lab(tmp_path / 'lab', trunk, few, 1).clip == clip
-
-
-def test_the_trunk_of_a_run_is_its_last_stage_but_one(tmp_path: Path) -> None:
-    stages = [{'name': name} for name in ('clips', 'mid', 'sft')]
-    (tmp_path / 'recipe.json').write_text(json.dumps({'stages': stages}))
-    assert trunk_of(tmp_path) == tmp_path / 'mid' / 'model'
-    (tmp_path / 'recipe.json').write_text(json.dumps({'stages': stages[:1]}))
-    for run in (tmp_path, tmp_path / 'none'):
-        with pytest.raises(SettingsError, match='give --trunk a checkpoint'):
-            trunk_of(run)
 
 
 def test_there_is_no_laboratory_where_none_was_begun(tmp_path: Path) -> None:
