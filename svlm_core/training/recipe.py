@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
 from svlm_core.config import StreamSettings, check_ranges, limit, preset
 from svlm_core.errors import SettingsError
+
+World = Literal['whole', 'gallery', 'lookout']
 
 LINEAR = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
 
@@ -71,7 +73,7 @@ class Stories:
     length: int = limit(1800, 'seconds of the longest stream that chunks are taken from', low=1)
     history: bool = limit(True, 'begin with what was said before')
     only_shown: bool = limit(False, 'learn only what can be told from what the chunk itself shows')
-    lookout: bool = limit(False, 'nothing to remember: only the floor, and lights all the time')
+    world: World = limit('whole', 'what is taught: all, shapes alone, or looking back at lights')
     run: int = limit(4, 'neighbouring chunks taken in a row; they share their frames', low=1)
     tasks: float = limit(
         0.2, 'share of worlds told under another query than the first', low=0, high=1

@@ -9,14 +9,15 @@ from functools import lru_cache
 import numpy as np
 
 from svlm_core.errors import SettingsError
-from svlm_core.synthetic.lookout import Lookout
+from svlm_core.synthetic.lessons import Gallery, Lookout
 from svlm_core.synthetic.noise import noisy
 from svlm_core.synthetic.questions import QUESTIONS, ask
 from svlm_core.synthetic.script import TASKS
 from svlm_core.synthetic.story import Story, seed_to_train
-from svlm_core.training.recipe import Stories
+from svlm_core.training.recipe import Stories, World
 from svlm_core.training.samples import Composer, Moment, Sample
 
+WORLDS: dict[World, type[Story]] = {'whole': Story, 'gallery': Gallery, 'lookout': Lookout}
 STAY = (1, 16)  # rounds that frames stay where they leave early, from and to
 
 
@@ -47,7 +48,7 @@ class StorySource:
         starts = max(1, (settings.length - settings.window) // stride + 1)
         first = (int(np.exp(draws.random() * np.log(starts + 1))) - 1 + place) * stride
         old, query, since = _tasks(draws, settings.tasks, first, settings.window)
-        world = story(seed, settings.size, settings.lookout)
+        world = story(seed, settings.size, settings.world)
 
         def told(second: int) -> str:
             return world.second(second).told(query if second >= since else old)
@@ -127,9 +128,9 @@ def retold(
 
 
 @lru_cache(maxsize=4)
-def story(seed: int, size: int, lookout: bool) -> Story:
+def story(seed: int, size: int, world: World) -> Story:
     """A world, kept while its neighbouring chunks are made."""
-    return (Lookout if lookout else Story)(seed, size, size)
+    return WORLDS[world](seed, size, size)
 
 
 @lru_cache(maxsize=128)

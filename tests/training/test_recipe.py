@@ -85,7 +85,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('path', [p for p in RECIPES if p.stem != 'fsdp2'], ids=lambda p: p.stem)
 def test_the_recipes_that_come_with_it_can_be_read(path: Path) -> None:
-    tiny = ['reading', 'clips', 'streams', 'lookout', 'sft']
+    tiny = ['reading', 'clips', 'streams', 'lookout', 'gallery', 'sft']
     names = tiny if path.stem == 'tiny' else ['sft', 'annealing']
     assert [stage.name for stage in read_recipe(path).stages] == names
 

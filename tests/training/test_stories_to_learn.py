@@ -14,7 +14,7 @@ from svlm_core import StreamingVLM, preset
 from svlm_core.errors import SettingsError
 from svlm_core.prompt import Prompt
 from svlm_core.synthetic.captions import meaning
-from svlm_core.synthetic.lookout import Lookout
+from svlm_core.synthetic.lessons import Gallery, Lookout
 from svlm_core.synthetic.noise import CHATTER
 from svlm_core.synthetic.questions import QUESTIONS, ask
 from svlm_core.synthetic.script import TASKS
@@ -121,11 +121,14 @@ def test_clips_have_no_history_and_teach_only_what_they_show(engine: StreamingVL
     assert 'count' not in asked
 
 
-def test_a_lookout_is_told_and_shown_as_its_own_world(engine: StreamingVLM) -> None:
-    few = {'samples': 4, 'run': 1, 'length': 600, 'history': False, 'lookout': True}
+@pytest.mark.parametrize(('name', 'kind'), [('lookout', Lookout), ('gallery', Gallery)])
+def test_a_lesson_is_told_and_shown_as_its_own_world(
+    engine: StreamingVLM, name: str, kind: type[Story]
+) -> None:
+    few = {'samples': 4, 'run': 1, 'length': 600, 'history': False, 'world': name}
     stories = source(engine, **few)
     for number in range(4):
-        sample, world = stories[number], Lookout(seed_to_train(number))
+        sample, world = stories[number], kind(seed_to_train(number))
         first = beginning(engine, sample)
         said = [world.second(first + place).caption for place in range(24)]
         assert learnt(engine, sample)[:-1] == said

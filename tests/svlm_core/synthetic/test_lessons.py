@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A world to learn looking in: much to look back at, nothing to remember in words."""
+"""Worlds to learn looking in: one thing all the time, and nothing to remember in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from svlm_core.synthetic import Story
-from svlm_core.synthetic.lookout import Lookout
+from svlm_core.synthetic.captions import PLAIN, SHAPES, Meaning
+from svlm_core.synthetic.lessons import Gallery, Lookout
 from svlm_core.synthetic.script import LAGS, Second
 from watcher import Watcher
 
@@ -64,5 +65,22 @@ def test_its_frames_show_what_it_asks_for():
     ]
     assert len(same) > 10
     assert not any(same)
+
+
+def test_a_gallery_shows_every_shape_in_every_colour_and_each_is_gone_before_the_next():
+    gallery = Gallery(SEED, 112, 112)
+    seconds = [gallery.second(index) for index in range(600)]
+    assert len({now.meaning.words for now in seconds}) == len(PLAIN) * len(SHAPES)
+    for now in seconds:
+        [thing] = now.sight.after
+        assert now.meaning == Meaning('appears', thing.name)
+        assert now.sight.before == ()
+    empty, full = (np.stack([gallery.frame(n + part) for n in range(8)]) for part in (0, 0.5))
+    floor = slice(int(112 * 0.55), int(112 * 0.76))  # where shapes stand
+    assert empty[:, floor].std() < full[:, floor].std()
+
+
+@pytest.mark.parametrize('lesson', [Gallery, Lookout])
+def test_a_lesson_begins_at_second_0(lesson: type[Story]):
     with pytest.raises(ValueError, match='begins at 0'):
-        lookout.second(-1)
+        lesson(SEED).second(-1)
