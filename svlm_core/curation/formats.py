@@ -37,6 +37,23 @@ ANSWER_FILE = Table(
         ),
     }
 )
+PREDICTION_FILE = Table(
+    {'video_id': NAME, 'event_id': NAME, 'begin': SECONDS, 'end': SECONDS, 'pred': Text()}
+)
+TIMED_TEXT = Either((Listed(Span(ordered=False)), Text()))  # a list, or that list as text
+EVENT_FILE = Table(
+    {
+        'video': Text(filled=True),
+        'video_id': NAME,
+        'event_id': NAME,
+        'begin': SECONDS,
+        'end': SECONDS,
+        'event_title': Text(),
+        'preasr_text': Text(),
+        'event_asr_text': Text(),
+    },
+    {'class': Text(), 'event_asr': TIMED_TEXT},
+)
 VOTE = OrNone(Text(choices=('A', 'B', 'equal')))
 WORDS_FILE = Table({'video': Text(filled=True), 'content': Listed(Span())}, {'title': Text()})
 CLIPS_FILE = Table(
@@ -151,32 +168,13 @@ FORMATS = (
         'livesports-cc',
         'events of LiveSports-3K',
         ('video_id', 'event_id', 'event_asr_text'),
-        Table(
-            {
-                'video': Text(filled=True),
-                'video_id': NAME,
-                'event_id': NAME,
-                'begin': SECONDS,
-                'end': SECONDS,
-                'event_title': Text(),
-                'preasr_text': Text(),
-                'event_asr_text': Text(),
-            }
-        ),
+        EVENT_FILE,
     ),
     Format(
         'livesports-predictions',
         'captions of LiveSports-3K',
         ('video_id', 'event_id', 'pred'),
-        Table(
-            {
-                'video_id': NAME,
-                'event_id': NAME,
-                'begin': SECONDS,
-                'end': SECONDS,
-                'pred': Text(),
-            }
-        ),
+        PREDICTION_FILE,
     ),
     Format(
         'livesports-votes',

@@ -62,7 +62,12 @@ class Score:
             'winner': 'A' if a > b else 'B' if b > a else 'equal',
             'votes': {'A': a, 'B': b},
             'judge': {'model': judge, 'vote_ab': _letter(self.ab), 'vote_ba': _letter(self.ba)},
+            **{name: value for name, value in self._kept().items() if value},
         }
+
+    def _kept(self) -> dict[str, str]:
+        """Where the window belongs, as far as anything says so."""
+        return {'category': self.window.category, 'event': self.window.event}
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def duel(
     with ThreadPoolExecutor(workers) as pool:
 
         def vote(window: Window) -> Score:
-            pair = bout(window, first[window.video], second[window.video])
+            pair = bout(window, first[window.subject], second[window.subject])
             return Score(window, *both_orders(judge, pair))
 
         for score in pool.map(vote, shown):
@@ -159,7 +164,7 @@ def content_of(path: Path) -> str:
 
 
 def _covers(captions: Mapping[str, Captions], window: Window) -> bool:
-    return window.video in captions and captions[window.video].covers(window)
+    return window.subject in captions and captions[window.subject].covers(window)
 
 
 def _letter(vote: Vote) -> str | None:

@@ -29,6 +29,15 @@ and does not contradict itself.
 Neither length nor the order in which they are shown counts. You must choose one. Answer with a \
 single letter, A or B."""
 
+ALIGNED = """You compare two commentaries, A and B, on the same event in a video of sports. The \
+reference is what a human commentator said there. Decide which of the two comes closer to it:
+
+1. First in meaning: it tells the same things, with the same details and main points.
+2. If that does not decide, in manner: its tone, its choice of words and its build are alike.
+
+Neither length nor the order in which they are shown counts. You must choose one. Answer with a \
+single letter, A or B."""
+
 
 def by_agreement(bout: Bout) -> float:
     """The judge that needs no network: who agrees more with the reference is better.
@@ -50,8 +59,11 @@ def agreement(said: Sequence[str], truth: Sequence[str]) -> float:
     return (_f1(ours, theirs, NEAR) + _f1(spoken, wanted, EVENT)) / 2
 
 
-def by_model(chat: Chat) -> Judge:
-    """A judge that asks a language model, and again if it answers no letter; then None."""
+def by_model(chat: Chat, task: str = TASK) -> Judge:
+    """A judge that asks a language model, and again if it answers no letter; then None.
+
+    `task` says what is better: TASK for commentary of whole games, ALIGNED for single events.
+    """
 
     def judge(bout: Bout) -> Vote:
         first, second = _text(bout.first), _text(bout.second)
@@ -65,7 +77,7 @@ def by_model(chat: Chat) -> Judge:
             'Which is better, A or B?',
         ]
         messages: list[Message] = [
-            {'role': 'system', 'content': TASK},
+            {'role': 'system', 'content': task},
             {'role': 'user', 'content': '\n\n'.join(part for part in told if part)},
         ]
         return ask(chat, messages, _letter).value

@@ -2,7 +2,8 @@
 """What is judged: windows of videos, with what a reference and two caption files say in them.
 
 References are clips as Inf-Streams-Eval publishes them, one window a row, or the words of whole
-videos, which are cut. Captions are answers of Inf-Streams-Eval, or the records that svlm writes.
+videos, which are cut. Captions are answers of Inf-Streams-Eval, predictions of LiveSports-3K, or
+the records that svlm writes.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from svlm_core.curation.formats import ANSWER_FILE
+from svlm_core.curation.formats import ANSWER_FILE, PREDICTION_FILE
 from svlm_core.curation.validation import located
 from svlm_core.errors import OutputError, SourceError
 from svlm_core.evaluation.judging import Bout
@@ -23,7 +24,8 @@ from svlm_core.records import Record
 from svlm_core.shapes import Listed, Misfit, Shape, Span, Table, Text
 
 _REFERENCE = Table(
-    {'video': Text(filled=True), 'content': Listed(Span(ordered=False))}, {'title': Text()}
+    {'video': Text(filled=True), 'content': Listed(Span(ordered=False))},
+    {'title': Text(), 'category': Text(), 'preasr': Text()},
 )
 
 
@@ -37,14 +39,39 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A row of a reference file: what is said in a video, or in one window of it.
+
+    `before` is what was said before the window; None where the row is of a whole video.
+    """
+
+    video: str
+    title: str
+    category: str
+    said: tuple[Said, ...]
+    before: str | None
+
+
+@dataclass(frozen=True)
 class Window:
-    """Seconds `start` to `end` of a video, and what a reference says in them."""
+    """Seconds `start` to `end` of a video, and what a reference says in them.
+
+    `category` is the sport, or what else a table has a line for. `event` is the number that
+    LiveSports-3K gives to the window; captions are then of single events.
+    """
 
     video: str
     title: str
     start: int
     end: int
     said: tuple[Said, ...]
+    category: str = ''
+    event: str = ''
+
+    @property
+    def subject(self) -> str:
+        """What captions of it are found by: the video, or the event."""
+        return f'{self.video}_{self.event}' if self.event else self.video
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,23 @@ class Captions:
         return reached >= window.end
 
 
+def read_references(path: Path) -> Iterator[Reference]:
+    """The rows of a reference file; words that end before they start are turned round.
+
+    A row without a category has the folder that its video lies in. Raises SourceError, naming
+    line and field, where a row is not as it should be.
+    """
+    for line, row in located(path):
+        fits(row, _REFERENCE, path, line)
+        yield Reference(
+            row['video'],
+            row.get('title', ''),
+            row.get('category') or PurePosixPath(row['video']).parent.name,
+            tuple(Said(min(s, e), max(s, e), text) for s, e, text in row['content']),
+            row.get('preasr'),
+        )
+
+
 def read_windows(path: Path, seconds: int, min_words: int) -> list[Window]:
     """The windows of a reference file, in order.
 
@@ -70,28 +114,19 @@ def read_windows(path: Path, seconds: int, min_words: int) -> list[Window]:
     left out. Raises SourceError, naming line and field, where the file is not as it should be.
     """
     windows = []
-    for line, row in located(path):
-        _fits(row, _REFERENCE, path, line)
-        said = tuple(Said(min(s, e), max(s, e), text) for s, e, text in row['content'])
-        if 'preasr' in row and said:
-            windows.append(
-                Window(
-                    row['video'],
-                    row.get('title', ''),
-                    int(said[0].start),
-                    int(said[-1].end),
-                    said,
-                )
-            )
-        elif 'preasr' not in row:
-            windows += _cut(row['video'], row.get('title', ''), said, seconds, min_words)
+    for row in read_references(path):
+        if row.before is None:
+            windows += _cut(row, seconds, min_words)
+        elif row.said:
+            start, end = int(row.said[0].start), int(row.said[-1].end)
+            windows.append(Window(row.video, row.title, start, end, row.said, row.category))
     if not windows:
         raise SourceError(f'{path} holds no window with words')
     return windows
 
 
 def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
-    """What a model said, by video, from a file or all .jsonl files of a folder.
+    """What a model said, by video or event, from a file or all .jsonl files of a folder.
 
     Records of svlm tell of one video, the one of `videos` that has the file's name, or the only
     one. Raises SourceError, naming line and field.
@@ -134,14 +169,13 @@ def _seconds(said: Sequence[Said], window: Window) -> tuple[str, ...]:
     return tuple(' '.join(words) for words in texts)
 
 
-def _cut(
-    video: str, title: str, said: Sequence[Said], seconds: int, min_words: int
-) -> Iterator[Window]:
-    last = max((item.end for item in said), default=0)
+def _cut(row: Reference, seconds: int, min_words: int) -> Iterator[Window]:
+    last = max((item.end for item in row.said), default=0)
     for start in range(0, math.ceil(last), seconds):
-        inside = tuple(item for item in said if start < item.end <= start + seconds)
+        end = start + seconds
+        inside = tuple(item for item in row.said if start < item.end <= end)
         if inside and sum(len(item.text.split()) for item in inside) >= min_words:
-            yield Window(video, title, start, start + seconds, inside)
+            yield Window(row.video, row.title, start, end, inside, row.category)
 
 
 def _captions(path: Path, videos: Sequence[str]) -> Iterator[tuple[str, Captions]]:
@@ -153,13 +187,25 @@ def _captions(path: Path, videos: Sequence[str]) -> Iterator[tuple[str, Captions
             except OutputError as error:
                 raise SourceError(f'{path} line {line}: {error}') from error
             continue
-        _fits(row, ANSWER_FILE, path, line)
+        if isinstance(row, dict) and 'pred' in row:
+            fits(row, PREDICTION_FILE, path, line)
+            yield _predicted(row)
+            continue
+        fits(row, ANSWER_FILE, path, line)
         said = tuple(
             Said(item['start_time'], item['end_time'], item['response']) for item in row['items']
         )
         yield row['video'], Captions(((row['chunk_start'], row['chunk_end']),), said)
     if records:
         yield _named(path, videos), _spoken(records)
+
+
+def _predicted(row: dict[str, Any]) -> tuple[str, Captions]:
+    """What was said of an event, in whole seconds as its window has them."""
+    start, end = row['begin'], row['end']
+    said = (Said(start, end, row['pred']),)
+    shown = ((math.floor(start), math.ceil(end)),)
+    return f'{row["video_id"]}_{row["event_id"]}', Captions(shown, said)
 
 
 def _spoken(records: Sequence[Record]) -> Captions:
@@ -188,7 +234,8 @@ def _joined(pieces: Sequence[Captions]) -> Captions:
     )
 
 
-def _fits(row: Any, shape: Shape, path: Path, line: int) -> None:
+def fits(row: Any, shape: Shape, path: Path, line: int) -> None:
+    """Raise SourceError, naming line and field, for a row of another shape."""
     try:
         if isinstance(row, ValueError):
             raise Misfit('the row', f'is no JSON: {row}')

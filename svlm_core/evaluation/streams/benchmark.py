@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark of live commentary is: windows that are judged, and stretches to caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from svlm_core.errors import SourceError
+from svlm_core.evaluation.windows import Window
+
+Name = Literal['inf-streams', 'livesports']
+# endless: a video in one go; chunks: begun anew every so often, with the reference before as
+# previous text; windows: each window that is judged by itself.
+Setting = Literal['endless', 'chunks', 'windows']
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Seconds `start` to `end` of a video that are captioned in one go.
+
+    `previous` is what the reference says before them. `event` is as in `Window`.
+    """
+
+    video: str
+    start: float
+    end: float
+    title: str
+    previous: str
+    event: str = ''
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark as read from the official files in `folder`, where its videos are too.
+
+    `task` tells a judge what is better. `query` is the instruction to a model for a stretch.
+    """
+
+    name: Name
+    folder: Path
+    files: tuple[Path, ...]
+    windows: tuple[Window, ...]
+    stretches: Callable[[Setting], list[Stretch]]
+    query: Callable[[Stretch], str]
+    task: str
+
+
+def inside(video: str, path: Path) -> None:
+    """Raise SourceError for a name of a video that leads out of the folder of its benchmark."""
+    if Path(video).is_absolute() or '..' in Path(video).parts:
+        raise SourceError(f'{path}: video {video!r} leads out of the folder')
