@@ -35,6 +35,7 @@ try:
     from svlm_core.commands.record_demo_bag import RecordDemoBag
     from svlm_core.commands.replay import Replay
     from svlm_core.commands.selftest import Selftest
+    from svlm_core.commands.streams import Streams
     from svlm_core.commands.vqa import Vqa
     from svlm_core.video.cameras import READER
 except KeyboardInterrupt:  # imports take a moment, in which Ctrl-C is to end as quietly as later
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'claims': Claims,
     'curate': Curate,
     'judge': Judge,
+    'streams': Streams,
     'vqa': Vqa,
     'bench': Bench,
     'quantize': Quantize,

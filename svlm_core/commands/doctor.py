@@ -29,7 +29,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what is installed, what svlm will use, and what to do about what is missing.
+    """Say what is installed and used, and what is missing.
 
     The exit status is 0 when captioning works on this machine, with or without ROS and GPU.
     """

@@ -38,7 +38,8 @@ class Cache:
     def put(self, question: Any, reply: dict[str, Any]) -> None:
         """Remember a reply, and what was asked for it."""
         path = self._path(question)
-        text = json.dumps({'question': question, 'reply': reply}, ensure_ascii=False, indent=1)
+        content = {'question': _brief(question), 'reply': reply}
+        text = json.dumps(content, ensure_ascii=False, indent=1)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing:
@@ -47,6 +48,17 @@ class Cache:
             raise OutputError(f'{path} cannot be written: {error.strerror}') from error
 
     def _path(self, question: Any) -> Path:
-        canonical = json.dumps(question, sort_keys=True, ensure_ascii=False)
+        canonical = json.dumps(_brief(question), sort_keys=True, ensure_ascii=False)
         name = hashlib.sha256(canonical.encode()).hexdigest()
         return self.folder / name[:2] / f'{name}.json'
+
+
+def _brief(question: Any) -> Any:
+    """A question with the digests of its pictures, which would fill the disk."""
+    if isinstance(question, str) and question.startswith('data:'):
+        return f'sha256 {hashlib.sha256(question.encode()).hexdigest()}'
+    if isinstance(question, list):
+        return [_brief(part) for part in question]
+    if isinstance(question, dict):
+        return {name: _brief(part) for name, part in question.items()}
+    return question

@@ -113,7 +113,7 @@ def read_windows(path: Path, seconds: int, min_words: int) -> list[Window]:
     Words of whole videos are cut into windows of `seconds`; those with fewer than `min_words` are
     left out. Raises SourceError, naming line and field, where the file is not as it should be.
     """
-    windows = []
+    windows = list[Window]()
     for row in read_references(path):
         if row.before is None:
             windows += _cut(row, seconds, min_words)

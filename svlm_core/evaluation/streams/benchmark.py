@@ -21,7 +21,8 @@ Setting = Literal['endless', 'chunks', 'windows']
 class Stretch:
     """Seconds `start` to `end` of a video that are captioned in one go.
 
-    `previous` is what the reference says before them. `event` is as in `Window`.
+    `previous` is what the reference says before them. Events have the `video_id` and number that
+    LiveSports-3K gives them.
     """
 
     video: str
@@ -29,14 +30,18 @@ class Stretch:
     end: float
     title: str
     previous: str
+    video_id: str = ''
     event: str = ''
+
+
+Query = Callable[[Stretch], str]  # the instruction to a model
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """A benchmark as read from the official files in `folder`, where its videos are too.
 
-    `task` tells a judge what is better. `query` is the instruction to a model for a stretch.
+    `task` tells a judge what is better.
     """
 
     name: Name
@@ -44,7 +49,7 @@ class Benchmark:
     files: tuple[Path, ...]
     windows: tuple[Window, ...]
     stretches: Callable[[Setting], list[Stretch]]
-    query: Callable[[Stretch], str]
+    query: Query
     task: str
 
 

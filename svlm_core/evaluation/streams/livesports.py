@@ -47,6 +47,7 @@ def read(folder: Path) -> Benchmark:
             row['end'],
             row['event_title'],
             row['preasr_text'],
+            window.video,
             window.event,
         )
     if not windows:

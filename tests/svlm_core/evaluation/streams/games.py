@@ -19,14 +19,14 @@ def lines(path: Path, *rows: Any) -> Path:
     return path
 
 
-def film(path: Path, seconds: int) -> Path:
+def film(path: Path, seconds: int, shade: int = 20) -> Path:
     """A video of two frames a second, each grey a little lighter than the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('mpeg4', rate=2)
         stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
         for number in range(2 * seconds):
-            picture = np.full((48, 64, 3), 20 + 4 * number % 200, np.uint8)
+            picture = np.full((48, 64, 3), shade + 4 * number % 200, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
         container.mux(stream.encode())
     return path
@@ -59,8 +59,8 @@ def inf_streams(folder: Path, seconds: int = 20) -> Path:
         for start in range(10, seconds, 5)
     ]
     lines(folder / 'score_all_clips.jsonl', *clips)
-    for video in CLUBS:
-        film(folder / video, seconds)
+    for number, video in enumerate(CLUBS):
+        film(folder / video, seconds, shade=20 + 10 * number)
     return folder
 
 

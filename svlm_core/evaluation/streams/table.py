@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The win rates of some captions against others, as the paper has them: over all, and by category.
+
+Every vote of every pair is kept in `scores/A against B.jsonl`, the table in `results.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from svlm_core.errors import OutputError, SettingsError, SourceError
+from svlm_core.evaluation.duel import Result, content_of, duel
+from svlm_core.evaluation.identity import RUN, Identity
+from svlm_core.evaluation.judging import Judge
+from svlm_core.evaluation.streams.benchmark import Benchmark
+from svlm_core.evaluation.streams.running import CAPTIONS
+from svlm_core.evaluation.windows import Captions, Window, read_captions
+from svlm_core.timeline import write_whole
+
+RESULTS = 'results.json'
+ALL = 'all'  # categories together
+
+Moved = Callable[[int, str], None]  # how many windows are judged, and of which pair
+SEEN = ('mode', 'policy', 'frames', 'pixels', 'positions', 'model', 'settings')
+
+
+@dataclass(frozen=True)
+class Side:
+    """Captions by the name that the table has for them.
+
+    `content` is what they are, by a hash; `made` how they came about, if svlm made them.
+    """
+
+    name: str
+    content: str
+    captions: Mapping[str, Captions]
+    made: Mapping[str, Any]
+
+
+def read_side(named: str, benchmark: Benchmark) -> Side:
+    """The captions of `NAME=PATH`: a file of any known format, or a folder.
+
+    Raises SettingsError for another spelling, SourceError for what cannot be read.
+    """
+    name, mark, place = named.partition('=')
+    if not (name.strip() and mark and place) or '/' in name:
+        raise SettingsError(f'{named!r}: give captions as NAME=PATH, without / in the name')
+    path = Path(place)
+    if (path / RUN).is_file() and not (path / CAPTIONS).is_file():
+        raise SourceError(f'{path} is not finished: run `svlm streams` into it again')
+    captions = read_captions(path, [window.video for window in benchmark.windows])
+    return Side(name, content_of(path), captions, _made(path / RUN))
+
+
+def rows(
+    benchmark: Benchmark,
+    ours: Sequence[Side],
+    theirs: Sequence[Side],
+    judge: Judge,
+    shared: Mapping[str, Any],
+    output: Path,
+    workers: int = 1,
+    moved: Moved = lambda done, pair: None,
+) -> list[dict[str, Any]]:
+    """Judge every one of ours against every one of theirs; the rows of the table.
+
+    `shared` are fields of the Identity that all rows have: data, judge, seed. Raises SourceError
+    for a pair without a window that both were shown, and what the judge raises.
+    """
+    found = list[dict[str, Any]]()
+    for a, b in [(a, b) for a in ours for b in theirs if a.name != b.name]:
+        pair = f'{a.name} against {b.name}'
+        try:
+            told = partial(_told, moved, pair)
+            result = duel(benchmark.windows, a.captions, b.captions, judge, workers, told)
+        except SourceError as error:
+            raise SourceError(f'{pair}: {error}') from error
+        _write_scores(output / 'scores' / f'{pair}.jsonl', result, shared['judge'])
+        identity = _identity(a, shared)
+        for category, part in _parts(result):
+            found.append(
+                {
+                    'benchmark': benchmark.name,
+                    'a': a.name,
+                    'b': b.name,
+                    'category': category,
+                    **_counted(part, identity.seed),
+                    **identity.row(),
+                    'captions': {'a': a.content, 'b': b.content},
+                    'against': b.made,
+                }
+            )
+    write_whole(output / RESULTS, json.dumps({'rows': found}, ensure_ascii=False, indent=1) + '\n')
+    return found
+
+
+def _told(moved: Moved, pair: str, done: int) -> None:
+    moved(done, pair)
+
+
+def _counted(result: Result, seed: int) -> dict[str, Any]:
+    """Win rates in percent.
+
+    `win_rate` is the share of valid votes, a draw being half. `official` is what LiveSports-3K
+    counts: votes won of all that were asked, so that draws and invalid votes are not won.
+    """
+    rate, interval = result.rate(seed)
+    votes = [vote for score in result.scores for vote in score.votes]
+    known, asked = rate == rate, 2 * len(result.scores)
+    return {
+        'win_rate': 100 * rate if known else None,
+        'interval': [100 * limit for limit in interval] if known else None,
+        'official': 100 * sum(vote == 1 for vote in votes) / asked if asked else None,
+        'videos': len({score.window.video for score in result.scores}),
+        'windows': len(result.scores),
+        'votes': len(votes),
+        'draws': sum(vote not in (0, 1) for vote in votes),
+        'invalid': sum(score.invalid for score in result.scores),
+        'not_shown': [_place(window) for window in result.not_shown],
+    }
+
+
+def _parts(result: Result) -> Iterator[tuple[str, Result]]:
+    """All windows, then those of each category, where there are any."""
+    yield ALL, result
+    every = [*(score.window for score in result.scores), *result.not_shown]
+    for category in sorted({window.category for window in every} - {''}):
+        yield (
+            category,
+            Result(
+                tuple(s for s in result.scores if s.window.category == category),
+                tuple(w for w in result.not_shown if w.category == category),
+            ),
+        )
+
+
+def _place(window: Window) -> dict[str, Any]:
+    place = {'video': window.video, 'start': window.start, 'end': window.end}
+    return place | ({'event': window.event} if window.event else {})
+
+
+def _identity(side: Side, shared: Mapping[str, Any]) -> Identity:
+    """How a row came about; of captions from elsewhere nobody knows how they were made."""
+    unknown = 'not known'
+    imported = {
+        'mode': 'imported',
+        'policy': None,
+        'frames': unknown,
+        'pixels': unknown,
+        'positions': unknown,
+        'model': {'name': side.name},
+        'settings': {},
+    }
+    seen = {name: side.made[name] for name in SEEN} if side.made else imported
+    return Identity(**seen, **shared)
+
+
+def _made(path: Path) -> dict[str, Any]:
+    """The identity in a folder; empty where it holds none."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise SourceError(f'{path} cannot be read: {error}') from error
+    whole = isinstance(content, dict) and {field.name for field in fields(Identity)} <= set(
+        content
+    )
+    return content if whole else {}
+
+
+def _write_scores(path: Path, result: Result, judge: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{path.parent} cannot be made: {error.strerror}') from error
+    lines = (json.dumps(score.to_json(judge), ensure_ascii=False) for score in result.scores)
+    write_whole(path, ''.join(f'{line}\n' for line in lines))
