@@ -15,6 +15,7 @@ from svlm_core.commands.endpoint_flags import EndpointFlags
 from svlm_core.curation.settings import (
     Aligning,
     Annealing,
+    Building,
     Chunking,
     Cleaning,
     Exporting,
@@ -156,6 +157,26 @@ class Export:
 
 
 @dataclass(frozen=True)
+class BuildEval:
+    """Make a benchmark of the videos, as Inf-Streams-Eval is one, in OUTPUT/eval."""
+
+    place: Annotated[Place, arg(name='')]
+    settings: Annotated[Building, arg(name='')] = field(default_factory=Building)
+
+    def run(self) -> int:
+        from svlm_core.curation.building import build_eval
+
+        for row in build_eval(self.place.workplace(), self.settings):
+            print(
+                f'{row["category"] or "none":<20} {row["videos"]} videos of '
+                f'{row["seconds_per_video"] / 3600:.2f} h, {row["segments"]} segments with '
+                f'{row["words_per_segment"]:.0f} words each',
+                flush=True,
+            )
+        return 0
+
+
+@dataclass(frozen=True)
 class Run:
     """All steps one after the other; a shard ends before the export."""
 
@@ -236,10 +257,21 @@ class Curate:
 
       svlm curate run VIDEOS OUTPUT --transcripts DIR --base-url http://HOST/v1 --model NAME
       svlm curate validate OUTPUT/train.jsonl --videos VIDEOS
+      svlm curate build-eval VIDEOS OUTPUT
     """
 
     step: Annotated[
-        Probe | Transcribe | Align | Clean | Chunk | Anneal | Export | Run | Merge | Validate,
+        Probe
+        | Transcribe
+        | Align
+        | Clean
+        | Chunk
+        | Anneal
+        | Export
+        | BuildEval
+        | Run
+        | Merge
+        | Validate,
         arg(name=''),
     ]
 

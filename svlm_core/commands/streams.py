@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -31,7 +31,8 @@ class Data:
             Literal['inf-streams', 'livesports'], arg(help='Inf-Streams-Eval, LiveSports-3K')
         ]
     ]
-    data: Annotated[Path, arg(help='folder with its official files and videos', metavar='DIR')]
+    data: Annotated[Path, arg(help='folder with its official files', metavar='DIR')]
+    videos: Path | None = None  # folder of its videos; None: that of the files
     begin: int = 1000  # inf-streams: second from which on captions are made and judged
     segment: int = 100  # inf-streams: seconds of a chunk, and of a window that is cut from words
 
@@ -41,9 +42,12 @@ class Data:
 
         if self.begin < 0 or self.segment < 1:
             raise SettingsError('give at least --begin 0 --segment 1')
-        if self.benchmark == 'livesports':
-            return livesports.read(self.data)
-        return infstreams.read(self.data, self.begin, self.segment)
+        found = (
+            livesports.read(self.data)
+            if self.benchmark == 'livesports'
+            else infstreams.read(self.data, self.begin, self.segment)
+        )
+        return replace(found, videos=self.videos or self.data)
 
     def identity(self, benchmark: Benchmark) -> dict[str, Any]:
         """What the data are."""

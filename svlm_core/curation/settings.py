@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from svlm_core.errors import SettingsError
 
@@ -102,6 +103,19 @@ class Exporting:
 
     def __post_init__(self) -> None:
         _hold(0 <= self.valid < 1, '--valid from 0 to less than 1')
+
+
+@dataclass(frozen=True)
+class Building:
+    """What is judged of a video."""
+
+    segment: int = 100  # seconds of a window that is judged
+    min_words: int = 200  # windows with fewer words are left out
+    stage: Literal['clean', 'align'] = 'clean'  # whose words: cleaned by a model, or as recognised
+
+    def __post_init__(self) -> None:
+        _hold(self.segment >= 1, '--segment of at least 1')
+        _hold(self.min_words >= 1, '--min-words of at least 1')
 
 
 def _hold(fits: bool, told: str) -> None:

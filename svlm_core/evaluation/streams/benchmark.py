@@ -39,13 +39,13 @@ Query = Callable[[Stretch], str]  # the instruction to a model
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark as read from the official files in `folder`, where its videos are too.
+    """A benchmark as read from its official `files`; `videos` is the folder of its videos.
 
     `task` tells a judge what is better.
     """
 
     name: Name
-    folder: Path
+    videos: Path
     files: tuple[Path, ...]
     windows: tuple[Window, ...]
     stretches: Callable[[Setting], list[Stretch]]

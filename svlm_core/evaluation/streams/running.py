@@ -65,7 +65,7 @@ def caption_all(
         if path.is_file():
             continue
         try:
-            told = _told(who, of[video], benchmark.folder / video, workers)
+            told = _told(who, of[video], benchmark.videos / video, workers)
         except (SourceError, FrameError, MemoryFull) as error:
             failed[video] = str(error)
             continue
