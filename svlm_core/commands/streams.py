@@ -102,7 +102,8 @@ class Run:
         query: Query = (lambda stretch: told) if told else benchmark.query
         engine = load_engine(flags.model, flags.device, flags.dtype)
         tell(introduction(engine.info))
-        asked = {'query': query(benchmark.stretches(self.setting)[0]), 'previous': self.previous}
+        first = replace(benchmark.stretches(self.setting)[0], title='')  # titles are of the data
+        asked = {'query': query(first), 'previous': self.previous}
         identity = Identity(
             mode=f'{self.setting} {NAMES[self.setting]}',
             policy=settings.policy,

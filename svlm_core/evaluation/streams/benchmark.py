@@ -31,7 +31,7 @@ class Stretch:
     title: str
     previous: str
     video_id: str = ''
-    event: str = ''
+    event: int | str = ''
 
 
 Query = Callable[[Stretch], str]  # the instruction to a model

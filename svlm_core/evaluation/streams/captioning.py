@@ -86,7 +86,7 @@ def by_engine(
         with closing(open_source(video, start=stretch.start)) as source:
             for shown in sample(source, own, stretch.start, length):
                 reply = stream.step(shown.frames, shown.start)
-                said.append(Remark(shown.start, shown.end, reply.text, len(reply.ids)))
+                said.append(Remark(shown.start, shown.end, reply.text.strip(), len(reply.ids)))
         if not said:
             raise SourceError(f'{video} has not one round from {stretch.start:g} s on')
         return Told(tuple(said), said[-1].end)

@@ -48,7 +48,7 @@ def read(folder: Path) -> Benchmark:
             row['event_title'],
             row['preasr_text'],
             window.video,
-            window.event,
+            row['event_id'],
         )
     if not windows:
         raise SourceError(f'{path} holds no events')

@@ -52,7 +52,7 @@ def test_an_event_is_one_stretch_with_its_title_and_the_words_before_it(tmp_path
     benchmark = livesports.read(live_sports(tmp_path))
     first, second, last = benchmark.stretches('endless')
     assert benchmark.stretches('chunks') == [first, second, last]
-    assert (first.video, first.start, first.end, first.event) == ('LEsNb.mp4', 2.5, 6.0, '1')
+    assert (first.video, first.start, first.end, first.event) == ('LEsNb.mp4', 2.5, 6.0, 1)
     assert (first.previous, last.previous) == ('Welcome.', '')
     assert 'Event 1' in benchmark.query(first)
     window = benchmark.windows[0]

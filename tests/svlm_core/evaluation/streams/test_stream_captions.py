@@ -107,7 +107,7 @@ def test_events_are_written_as_predictions_of_livesports(tmp_path, watcher):
     assert streams('run', 'livesports', data, tmp_path / 'out') == 0
     first, _, last = rows(tmp_path / 'out' / 'captions.jsonl')
     assert {name: first[name] for name in ('video_id', 'event_id', 'begin', 'end')} == {
-        'video_id': 'LEsNb', 'event_id': '1', 'begin': 2.5, 'end': 6.0,
+        'video_id': 'LEsNb', 'event_id': 1, 'begin': 2.5, 'end': 6.0,
     }  # fmt: skip
     assert last['pred'] == 'Second 1. Second 3.'
     assert [s.previous_text for s in watcher.opened] == ['Welcome.', 'Welcome.', '']
