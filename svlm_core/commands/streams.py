@@ -16,7 +16,7 @@ from svlm_core.errors import SettingsError
 
 if TYPE_CHECKING:
     from svlm_core.evaluation.identity import Identity
-    from svlm_core.evaluation.streams.benchmark import Benchmark, Query, Setting
+    from svlm_core.evaluation.streams.benchmark import Benchmark, Query, Setting, Stretch
     from svlm_core.evaluation.streams.captioning import Captioner
 
 NAMES: dict[str, str] = {'endless': '∞', 'chunks': '†'}
@@ -102,8 +102,7 @@ class Run:
         query: Query = (lambda stretch: told) if told else benchmark.query
         engine = load_engine(flags.model, flags.device, flags.dtype)
         tell(introduction(engine.info))
-        first = replace(benchmark.stretches(self.setting)[0], title='')  # titles are of the data
-        asked = {'query': query(first), 'previous': self.previous}
+        asked = {'query': query(_untitled(benchmark, self.setting)), 'previous': self.previous}
         identity = Identity(
             mode=f'{self.setting} {NAMES[self.setting]}',
             policy=settings.policy,
@@ -124,14 +123,16 @@ class Ask:
     """Caption a benchmark with a model behind an OpenAI-compatible endpoint.
 
     Each window that is judged is shown at once: a frame every 4 s, at most 60, 360 lines high, as
-    published for GPT-4o mini. Replies are cached; what was answered is not asked again.
+    published for GPT-4o mini. As published, a game is asked about with `Describe the video.` and
+    an event with its title and what was said before, unless --query and --previous say otherwise.
+    Replies are cached; what was answered is not asked again.
     """
 
     of: Annotated[Data, arg(name='')]
     output: Annotated[Path, arg(help='folder for captions', metavar='DIR')]
     endpoint: Annotated[EndpointFlags, arg(name='')] = field(default_factory=EndpointFlags)
-    query: str = 'Describe the video.'  # what is asked of every window, as published
-    previous: Literal['truth', 'none'] = 'none'  # what the model is told was said before
+    query: str = ''  # what is asked of every window; empty: as published
+    previous: Literal['truth', 'none', 'published'] = 'published'  # what it is told was before
     workers: int = 4  # requests at a time
     shard: str = '1/1'  # i/n: work on part i of n of the videos, into the same folder
 
@@ -143,6 +144,15 @@ class Ask:
             raise SettingsError('give --workers of at least 1')
         benchmark = self.of.read()
         chat = self.endpoint.chat(self.output / 'replies')
+        games = benchmark.name == 'inf-streams'
+        told = self.query or ('Describe the video.' if games else '')
+        query: Query = (lambda stretch: told) if told else benchmark.query
+        previous = self.previous == 'truth' or (self.previous == 'published' and not games)
+        asked = {
+            'system': captioning.TOLD,
+            'query': query(_untitled(benchmark, 'windows')),
+            'previous': 'truth' if previous else 'none',
+        }
         identity = Identity(
             mode='windows †',
             policy=None,
@@ -152,9 +162,9 @@ class Ask:
             model={'name': self.endpoint.model, 'base_url': self.endpoint.base_url},
             data=self.of.identity(benchmark),
             seed=42,
-            settings={'system': captioning.TOLD, 'query': self.query, 'previous': self.previous},
+            settings=asked,
         )
-        who = captioning.by_chat(chat, lambda stretch: self.query, self.previous == 'truth')
+        who = captioning.by_chat(chat, query, previous)
         return _caption(benchmark, 'windows', who, identity, self.output, self.shard, self.workers)
 
 
@@ -286,6 +296,11 @@ def _caption(
         flush=True,
     )
     return int(bool(done.failed))
+
+
+def _untitled(benchmark: Benchmark, setting: Setting) -> Stretch:
+    """A stretch whose query is that of all: what it is titled is of the data."""
+    return replace(benchmark.stretches(setting)[0], title='')
 
 
 def _shown(moved: Callable[[float, str], None]) -> Callable[[int, str], None]:

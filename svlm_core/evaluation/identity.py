@@ -137,7 +137,8 @@ def begin_folder(folder: Path, content: Mapping[str, Any]) -> None:
         _same(path, wanted)
         return
     try:
-        if folder.exists() and any(folder.iterdir()):
+        begun = path.with_name(f'.{RUN}.part')  # all that a run that was killed at once has left
+        if folder.exists() and any(file != begun for file in folder.iterdir()):
             raise SettingsError(f'{folder} holds something else: choose another --output')
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

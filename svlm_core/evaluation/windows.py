@@ -129,7 +129,7 @@ def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
     """What a model said, by video or event, from a file or all .jsonl files of a folder.
 
     Records of svlm tell of one video, the one of `videos` that has the file's name, or the only
-    one. Raises SourceError, naming line and field.
+    one. Raises SourceError, naming line and field, and for what is captioned twice.
     """
     files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
     if not files:
@@ -137,6 +137,8 @@ def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
     names, pieces = list(dict.fromkeys(videos)), dict[str, list[Captions]]()
     for file in files:
         for video, captions in _captions(file, names):
+            if any(captions.shown == other.shown for other in pieces.get(video, ())):
+                raise SourceError(f'{file}: a stretch of {video} is captioned twice')
             pieces.setdefault(video, []).append(captions)
     return {video: _joined(of) for video, of in pieces.items()}
 

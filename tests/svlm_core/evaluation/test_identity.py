@@ -72,6 +72,13 @@ def test_every_field_is_part_of_a_row():
     assert ONE.row().keys() == Identity.__dataclass_fields__.keys()
 
 
+def test_a_run_that_was_killed_while_it_began_its_folder_can_begin_again(tmp_path):
+    (tmp_path / '.run.json.part').write_text('{"mode": "str')
+    begin_folder(tmp_path, ONE.row())
+    assert json.loads((tmp_path / 'run.json').read_text()) == ONE.row()
+    assert not (tmp_path / '.run.json.part').exists()
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / 'a.txt').write_text('')
     with pytest.raises(SettingsError, match='holds something else'):

@@ -83,6 +83,12 @@ def test_released_predictions_are_read_as_captions_of_events(tmp_path):
     assert windows[2].subject not in captions
 
 
+def test_what_is_captioned_twice_is_not_counted_twice(tmp_path):
+    row = {'video_id': 'LEsNb', 'event_id': 1, 'begin': 2.5, 'end': 6.0, 'pred': 'He runs...'}
+    with pytest.raises(SourceError, match='a stretch of LEsNb_1 is captioned twice'):
+        read_captions(lines(tmp_path / 'GPT-4o.jsonl', row, row), [])
+
+
 @pytest.mark.parametrize(
     ('field', 'value', 'told'),
     [

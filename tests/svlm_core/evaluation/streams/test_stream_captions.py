@@ -136,6 +136,35 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(tmp_path, w
     assert 'holds a run with other settings' in capsys.readouterr().err
 
 
+def test_wherever_it_is_killed_the_next_run_leaves_the_same_bytes(tmp_path, watcher, monkeypatch):
+    data = inf_streams(tmp_path / 'data')
+    assert streams('run', 'inf-streams', data, tmp_path / 'whole') == 0
+    whole = contents(tmp_path / 'whole')
+    assert len(whole) == 4  # run.json, two videos, all together
+    replace = Path.replace
+    for lives in range(4):
+        left = [lives]
+
+        def dies(path: Path, target: Path, left: list[int] = left) -> Path:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return replace(path, target)
+
+        out = tmp_path / f'out{lives}'
+        with monkeypatch.context() as killed:
+            killed.setattr(Path, 'replace', dies)
+            assert streams('run', 'inf-streams', data, out) == 130
+        assert len(contents(out)) == lives
+        assert streams('run', 'inf-streams', data, out) == 0
+        assert contents(out) == whole
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob('*') if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_shards_work_on_different_videos_and_the_last_one_puts_all_together(tmp_path, watcher):
     data = inf_streams(tmp_path / 'data')
     count = next(n for n in range(2, 9) if not Shard(1, n).holds(GAMES[0])
@@ -204,6 +233,20 @@ def test_the_replies_are_cached_without_the_pictures(tmp_path):
     assert not any('base64' in text for text in cached)
     told = server.requests[0]['messages'][1]['content'][0]['text']
     assert 'Said before:\nw1 x1' in told
+
+
+def test_an_event_is_asked_about_with_its_title_and_what_was_said_before(tmp_path):
+    data = live_sports(tmp_path / 'data')
+    with chat_server(sees) as server:
+        words = '--base-url', server.url, '--model', 'm', '--workers', '1'
+        assert streams('ask', 'livesports', data, tmp_path / 'out', *words) == 0
+    first, _, last = (r['messages'][1]['content'][0]['text'] for r in server.requests)
+    assert 'The video is titled: Event 1' in first
+    assert first.endswith('Said before:\nWelcome.')
+    assert 'Said before' not in last
+    made = json.loads((tmp_path / 'out' / 'run.json').read_text())
+    assert made['settings']['previous'] == 'truth'
+    assert 'titled' not in made['settings']['query']
 
 
 def test_a_refusal_is_an_empty_caption_that_says_why(tmp_path, capsys):
