@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -278,21 +278,20 @@ def _caption(
     shard: str,
     workers: int = 1,
 ) -> int:
-    """Caption, and say what came of it; 1 where videos have failed."""
+    """Caption, and say what came of it; 1 where videos have no captions."""
     from svlm_core.commands.console import errors, progress, tell
     from svlm_core.curation.manifest import Shard
-    from svlm_core.evaluation.streams.running import caption_all
+    from svlm_core.evaluation.streams.running import caption_all, seconds
 
     part = Shard.parse(shard)
-    total = len({stretch.video for stretch in benchmark.stretches(setting)})
-    with progress(errors(), total) as moved:
-        done = caption_all(benchmark, setting, who, identity, output, part, _shown(moved), workers)
-    for video, why in done.failed.items():
-        tell(f'not captioned: {video}: {why}')
+    with progress(errors(), seconds(benchmark, setting, part)) as moved:
+        done = caption_all(benchmark, setting, who, identity, output, part, moved, workers)
+    for place, why in (*done.failed.items(), *done.problems.items()):
+        tell(f'{"not captioned: " * (place in done.failed)}{place}: {why}')
     print(
-        f'{done.videos} videos of {total} here, {len(done.failed)} failed, '
-        f'{done.refused} stretches without an answer'
-        + (f': captions are in {output}' if done.finished else ': not all videos are done'),
+        f'{done.videos} videos, {len(done.failed)} not captioned, '
+        f'{len(done.problems)} stretches with a problem: '
+        + (f'captions are in {output}' if done.finished else 'not all videos are done'),
         flush=True,
     )
     return int(bool(done.failed))
@@ -301,7 +300,3 @@ def _caption(
 def _untitled(benchmark: Benchmark, setting: Setting) -> Stretch:
     """A stretch whose query is that of all: what it is titled is of the data."""
     return replace(benchmark.stretches(setting)[0], title='')
-
-
-def _shown(moved: Callable[[float, str], None]) -> Callable[[int, str], None]:
-    return lambda done, video: moved(done, video)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who captions a stretch of a video: a checkpoint that watches it, or a model behind an endpoint.
 
-A captioner is a function. What it raises of a video that cannot be read is SourceError.
+A captioner is a function of a stretch, the file of its video, and whom to tell how far it is. It
+raises SourceError for a video that cannot be read at all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from svlm_core.config import StreamSettings
 from svlm_core.endpoints.asking import ask
 from svlm_core.endpoints.chat import Chat, Message
-from svlm_core.errors import SourceError
+from svlm_core.errors import FrameError, MemoryFull, SourceError
 from svlm_core.evaluation.streams.benchmark import Query, Stretch
 from svlm_core.shapes import Misfit
 from svlm_core.timeline import picture
@@ -53,14 +54,18 @@ class Remark:
 
 @dataclass(frozen=True)
 class Told:
-    """What was said of a stretch, and the second up to which it was shown."""
+    """What was said of a stretch, and the second up to which it was shown.
+
+    `problem` is why there is less than there should be: damage, a full memory, a refusal.
+    """
 
     remarks: tuple[Remark, ...]
     end: float
-    problem: str = ''  # why a model that was asked gave nothing
+    problem: str = ''
 
 
-Captioner = Callable[[Stretch, Path], Told]
+Seen = Callable[[float], None]  # seconds of the stretch that are done
+Captioner = Callable[[Stretch, Path, Seen], Told]
 
 
 def by_engine(
@@ -69,12 +74,13 @@ def by_engine(
     """Watch a stretch second by second in a stream of its own, which begins with its words.
 
     With `previous` what the reference said before is the previous text. The same stretch always
-    gives the same captions, whichever came before it.
+    gives the same captions, whichever came before it. Where a video breaks off, or the memory is
+    full, what was said until then is kept.
     """
     from svlm_core.capacity import sized
     from svlm_core.prompt import Prompt
 
-    def caption(stretch: Stretch, video: Path) -> Told:
+    def caption(stretch: Stretch, video: Path, seen: Seen) -> Told:
         own = replace(
             settings,
             query=query(stretch),
@@ -82,14 +88,22 @@ def by_engine(
         )
         length = stretch.end - stretch.start
         stream = engine.open(sized(Prompt(engine.tokenizer, own), own, length))
-        said = list[Remark]()
+        said, problem = list[Remark](), ''
         with closing(open_source(video, start=stretch.start)) as source:
-            for shown in sample(source, own, stretch.start, length):
-                reply = stream.step(shown.frames, shown.start)
-                said.append(Remark(shown.start, shown.end, reply.text.strip(), len(reply.ids)))
+            try:
+                for shown in sample(source, own, stretch.start, length):
+                    reply = stream.step(shown.frames, shown.start)
+                    words = reply.text.strip()
+                    said.append(Remark(shown.start, shown.end, words, len(reply.ids)))
+                    seen(shown.end - stretch.start)
+                source.verify()
+            except (SourceError, FrameError, MemoryFull) as error:
+                problem = str(error)
         if not said:
-            raise SourceError(f'{video} has not one round from {stretch.start:g} s on')
-        return Told(tuple(said), said[-1].end)
+            raise SourceError(problem or f'{video} has no round from {stretch.start:g} s on')
+        if not problem and stretch.end - said[-1].end >= own.chunk_seconds:
+            problem = f'{video} ends before {stretch.end:g} s'
+        return Told(tuple(said), said[-1].end, problem)
 
     return caption
 
@@ -100,7 +114,7 @@ def by_chat(chat: Chat, query: Query, previous: bool) -> Captioner:
     A model that refuses, or says nothing three times, has said nothing; `problem` tells why.
     """
 
-    def caption(stretch: Stretch, video: Path) -> Told:
+    def caption(stretch: Stretch, video: Path, seen: Seen) -> Told:
         told = query(stretch)
         if previous and stretch.previous:
             told = f'{told}\nSaid before:\n{stretch.previous}'
@@ -115,6 +129,7 @@ def by_chat(chat: Chat, query: Query, previous: bool) -> Captioner:
         ]
         answer = ask(chat, messages, _words)
         remark = Remark(stretch.start, stretch.end, answer.value or '')
+        seen(stretch.end - stretch.start)
         return Told((remark,), stretch.end, answer.problem)
 
     return caption

@@ -12,11 +12,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from svlm_core.curation.manifest import Shard
-from svlm_core.errors import FrameError, MemoryFull, OutputError, SourceError
+from svlm_core.errors import OutputError, SourceError
 from svlm_core.evaluation.identity import Identity, begin_folder
 from svlm_core.evaluation.streams.benchmark import Benchmark, Setting, Stretch
 from svlm_core.evaluation.streams.captioning import Captioner, Told
@@ -24,19 +26,21 @@ from svlm_core.timeline import whole, write_whole
 
 CAPTIONS = 'captions.jsonl'
 
-Moved = Callable[[int, str], None]  # how many videos are done, and which one is next
+Moved = Callable[[float, str], None]  # how many seconds are done, and of which video
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has done: videos of its shard, those that failed and why, refusals of a model.
+    """What a run has done.
 
-    `finished` says whether the captions of all videos, of every shard, are together.
+    `videos` are those of its shard; `failed` those of which there is no caption at all, and why;
+    `problems` the stretches of others that are not as they should be. `finished` says whether the
+    captions of all videos, of every shard, are together.
     """
 
     videos: int
     failed: Mapping[str, str]
-    refused: int
+    problems: Mapping[str, str]
     finished: bool
 
 
@@ -52,39 +56,82 @@ def caption_all(
 ) -> Outcome:
     """Caption the videos of a shard that are not done yet, so many stretches at a time.
 
-    A video that cannot be read is told, and tried again by the next run. Raises SettingsError
-    for a folder that holds other settings, and what the captioner raises besides.
+    A video of which nothing can be captioned is tried again by the next run. Raises SettingsError
+    for a folder that holds other settings, and what the captioner raises besides SourceError.
     """
     begin_folder(output, identity.row())
     of = _by_video(benchmark.stretches(setting))
-    mine = [video for video in of if shard.holds(video)]
-    failed, refused = dict[str, str](), 0
-    for number, video in enumerate(mine):
-        moved(number, video)
+    mine = {video: stretches for video, stretches in of.items() if shard.holds(video)}
+    failed, problems, done = dict[str, str](), dict[str, str](), 0.0
+    for video, stretches in mine.items():
+        moved(done, video)
         path = _file(output, video)
-        if path.is_file():
-            continue
+        if not path.is_file():
+            seen = partial(_seen, moved, video, done)
+            told = _told(who, stretches, benchmark.videos / video, workers, seen)
+            if any(one.remarks for one in told):
+                _write(path, stretches, told, benchmark, identity)
+                problems |= _problems(stretches, told)
+            else:
+                failed[video] = told[0].problem
+        done += sum(stretch.end - stretch.start for stretch in stretches)
+    moved(done, '')
+    return Outcome(len(mine), failed, problems, _join(output, of))
+
+
+def seconds(benchmark: Benchmark, setting: Setting, shard: Shard) -> float:
+    """How much there is to caption in a shard."""
+    of = benchmark.stretches(setting)
+    return sum(stretch.end - stretch.start for stretch in of if shard.holds(stretch.video))
+
+
+def _told(
+    who: Captioner, of: Sequence[Stretch], video: Path, workers: int, seen: Callable[..., None]
+) -> list[Told]:
+    before = [0.0, *accumulate(stretch.end - stretch.start for stretch in of)]
+
+    def tell(number: int) -> Told:
         try:
-            told = _told(who, of[video], benchmark.videos / video, workers)
-        except (SourceError, FrameError, MemoryFull) as error:
-            failed[video] = str(error)
-            continue
-        refused += sum(bool(one.problem) for one in told)
-        rows = [
-            row(stretch, one, benchmark, identity.digest)
-            for stretch, one in zip(of[video], told, strict=True)
-        ]
-        _make(path.parent)
-        write_whole(path, ''.join(f'{json.dumps(each, ensure_ascii=False)}\n' for each in rows))
-    moved(len(mine), '')
-    return Outcome(len(mine), failed, refused, _join(output, of))
+            return who(of[number], video, partial(seen, before[number]))
+        except SourceError as error:
+            return Told((), of[number].start, str(error))
 
-
-def _told(who: Captioner, of: Sequence[Stretch], video: Path, workers: int) -> list[Told]:
     if workers == 1:  # in this thread, which Ctrl-C ends
-        return [who(stretch, video) for stretch in of]
+        return [tell(number) for number in range(len(of))]
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda stretch: who(stretch, video), of))
+        return list(pool.map(tell, range(len(of))))
+
+
+def _seen(moved: Moved, video: str, done: float, before: float, now: float) -> None:
+    moved(done + before + now, video)
+
+
+def _problems(of: Sequence[Stretch], told: Sequence[Told]) -> dict[str, str]:
+    return {
+        f'{stretch.video} from {stretch.start:g} s': one.problem
+        for stretch, one in zip(of, told, strict=True)
+        if one.problem
+    }
+
+
+def _write(
+    path: Path,
+    of: Sequence[Stretch],
+    told: Sequence[Told],
+    benchmark: Benchmark,
+    identity: Identity,
+) -> None:
+    """Write the lines of a video; a stretch that was not shown has none."""
+    rows = [
+        row(stretch, one, benchmark, identity.digest)
+        for stretch, one in zip(of, told, strict=True)
+        if one.remarks
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{path.parent} cannot be made: {error.strerror}') from error
+    write_whole(path, ''.join(f'{json.dumps(each, ensure_ascii=False)}\n' for each in rows))
 
 
 def row(stretch: Stretch, told: Told, benchmark: Benchmark, run: str) -> dict[str, Any]:
@@ -126,10 +173,3 @@ def _by_video(stretches: Sequence[Stretch]) -> dict[str, list[Stretch]]:
 
 def _file(output: Path, video: str) -> Path:
     return output / 'videos' / f'{video}.jsonl'
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error

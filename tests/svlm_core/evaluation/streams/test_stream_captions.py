@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from chat_server import chat_server
-from games import inf_streams, lines, live_sports
+from games import film, inf_streams, lines, live_sports
 from svlm_core import cli
 from svlm_core.caption import Caption
 from svlm_core.curation.manifest import Shard
+from svlm_core.errors import MemoryFull
 from svlm_core.evaluation.streams import captioning
 from svlm_core.evaluation.streams.captioning import frames
 from svlm_core.evaluation.windows import read_captions
@@ -191,6 +192,33 @@ def test_a_video_that_is_lost_is_told_and_tried_again(tmp_path, watcher, capsys)
     assert (tmp_path / 'out' / 'captions.jsonl').exists()
 
 
+def test_a_video_that_breaks_off_keeps_what_was_said_until_then(tmp_path, watcher, capsys):
+    data = inf_streams(tmp_path / 'data')
+    film(data / GAMES[0], 13)  # its words go on to second 20
+    for setting, problems in (('endless', 1), ('chunks', 2)):
+        out = tmp_path / setting
+        assert streams('run', 'inf-streams', data, out, '--setting', setting) == 0
+        found = [r for r in rows(out / 'captions.jsonl') if r['video'] == GAMES[0]]
+        assert [(r['chunk_start'], r['chunk_end']) for r in found] == [(10, 13)]
+        told = capsys.readouterr()
+        assert f'0 not captioned, {problems} stretches with a problem' in told.out
+        assert f'{GAMES[0]} from 10 s: ' in told.err
+        assert 'ends before' in told.err
+
+
+def test_a_full_memory_keeps_what_was_said_until_then(tmp_path, watcher, capsys):
+    def fills(start):
+        if start == 12:
+            raise MemoryFull('policy full_attention needs more')
+
+    watcher.before = fills
+    data = inf_streams(tmp_path / 'data')
+    assert streams('run', 'inf-streams', data, tmp_path / 'out') == 0
+    for row in rows(tmp_path / 'out' / 'captions.jsonl'):
+        assert (row['chunk_end'], row['problem']) == (12, 'policy full_attention needs more')
+    assert '2 stretches with a problem' in capsys.readouterr().out
+
+
 def sees(request: dict[str, Any]) -> str:
     """A model that counts its pictures and says what it was asked."""
     content = request['messages'][1]['content']
@@ -258,7 +286,7 @@ def test_a_refusal_is_an_empty_caption_that_says_why(tmp_path, capsys):
     with chat_server(prim) as server:
         words = '--base-url', server.url, '--model', 'm'
         assert streams('ask', 'livesports', data, tmp_path / 'out', *words) == 0
-    assert '3 stretches without an answer' in capsys.readouterr().out
+    assert '3 stretches with a problem' in capsys.readouterr().out
     found = rows(tmp_path / 'out' / 'captions.jsonl')
     assert {(row['pred'], row['problem']) for row in found} == {('', 'I cannot watch this.')}
 
@@ -285,8 +313,6 @@ def test_an_endpoint_that_is_down_ends_the_run_and_the_next_one_goes_on(
 
 
 def test_frames_are_taken_at_a_steady_rate_and_never_more_than_the_most(tmp_path, monkeypatch):
-    from games import film
-
     video = film(tmp_path / 'a.mp4', 20)
     assert [second for second, _ in frames(video, 2, 20)] == [2, 6, 10, 14, 18]
     monkeypatch.setattr(captioning, 'MOST', 3)
