@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -92,9 +92,11 @@ def _told(
 
     def tell(number: int) -> Told:
         try:
-            return who(of[number], video, partial(seen, before[number]))
+            told = who(of[number], video, partial(seen, before[number]))
         except SourceError as error:
-            return Told((), of[number].start, str(error))
+            told = Told((), of[number].start, str(error))
+        # The same on every machine, wherever its videos are.
+        return replace(told, problem=told.problem.replace(str(video), of[number].video))
 
     if workers == 1:  # in this thread, which Ctrl-C ends
         return [tell(number) for number in range(len(of))]

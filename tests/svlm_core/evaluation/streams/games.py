@@ -19,10 +19,10 @@ def lines(path: Path, *rows: Any) -> Path:
     return path
 
 
-def film(path: Path, seconds: int, shade: int = 20) -> Path:
+def film(path: Path, seconds: int, shade: int = 20, kind: str = 'mp4') -> Path:
     """A video of two frames a second, each grey a little lighter than the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), 'w') as container:
+    with av.open(str(path), 'w', format=kind) as container:
         stream = container.add_stream('mpeg4', rate=2)
         stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
         for number in range(2 * seconds):

@@ -206,6 +206,19 @@ def test_a_video_that_breaks_off_keeps_what_was_said_until_then(tmp_path, watche
         assert 'ends before' in told.err
 
 
+def test_damage_is_told_beside_the_captions_before_it(tmp_path, watcher, capsys):
+    data = inf_streams(tmp_path / 'data')
+    video = film(data / GAMES[0], 20, kind='mpegts')
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 4 // 5 // 188 * 188 + 50])
+    assert streams('run', 'inf-streams', data, tmp_path / 'out') == 0
+    cut, whole = rows(tmp_path / 'out' / 'captions.jsonl')
+    assert (cut['chunk_start'], whole['chunk_end']) == (10, 20)
+    assert 12 < cut['chunk_end'] < 18
+    assert cut['problem'].startswith(f'{GAMES[0]} is cut short')
+    assert 'problem' not in whole
+    assert cut['problem'] in capsys.readouterr().err
+
+
 def test_a_full_memory_keeps_what_was_said_until_then(tmp_path, watcher, capsys):
     def fills(start):
         if start == 12:
