@@ -23,6 +23,7 @@ try:
     import tyro
     from tyro.conf import subcommand
 
+    from svlm_core.commands.ablate import Ablate
     from svlm_core.commands.bench import Bench
     from svlm_core.commands.caption import Caption
     from svlm_core.commands.claims import Claims
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'record-demo-bag': RecordDemoBag,
     'selftest': Selftest,
     'claims': Claims,
+    'ablate': Ablate,
     'curate': Curate,
     'judge': Judge,
     'streams': Streams,

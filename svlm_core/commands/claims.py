@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claims:
-    """Try the claims of the paper, and our own, on worlds that the model has never seen.
+    """Try claims of the paper, and ours, on unseen worlds.
 
     Prints a line of JSON for each claim: both sides with bootstrap 95 % intervals over streams,
     their paired difference, and whether the claim holds. The exit status is 0 whether or not

@@ -8,7 +8,7 @@ goes on, so every second is judged on its own. Running free, the model lives wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from svlm_core.synthetic.captions import SILENCE, Meaning, meaning
@@ -31,6 +31,8 @@ class Mark:
     said: str
     held: int  # tokens in memory afterwards
     encoded: int  # tokens that went through the model for it
+    tokens: int = 0  # of the reply
+    spent: float = field(default=0.0, compare=False)  # seconds of computing
 
     @property
     def meant(self) -> Meaning | None:
@@ -73,4 +75,15 @@ def running_free(
 def _mark(stream: Stream, story: Story, index: int, task: str, said: str) -> Mark:
     now = story.second(index)
     truth = now.meaning if now.told(task) else SILENCE
-    return Mark(index, now.skill, truth, said, stream.held, stream.held - stream.reused)
+    last = stream.last
+    assert last is not None
+    return Mark(
+        second=index,
+        skill=now.skill,
+        truth=truth,
+        said=said,
+        held=stream.held,
+        encoded=stream.held - stream.reused,
+        tokens=len(last.ids),
+        spent=sum(last.seconds.values()),
+    )

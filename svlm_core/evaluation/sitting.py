@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from svlm_core.capacity import capacity, tokens_per_role, whole_stream
+from svlm_core.capacity import capacity, sized, tokens_per_role
 from svlm_core.caption import Answer
 from svlm_core.card import suited
 from svlm_core.engine import StreamingVLM
@@ -27,6 +27,9 @@ from svlm_core.synthetic.story import Story
 from svlm_core.transcript import Role
 
 ROOM = 64  # tokens for a task that is said as a turn
+
+Job = TypeVar('Job')
+Result = TypeVar('Result')
 
 
 @dataclass(frozen=True)
@@ -45,37 +48,55 @@ def sit_all(
 ) -> dict[Paper | Quiz, list[Any]]:
     """What comes of every paper; `done` is told how many are finished. Long ones begin first."""
     order = sorted(papers, key=lambda p: (not _costly(p), -p.seconds))
-    context = multiprocessing.get_context('spawn')
     marks = {}
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
-        sat = {pool.submit(sit, paper): paper for paper in order}
-        for count, future in enumerate(as_completed(sat), 1):
-            marks[sat[future]] = future.result()
-            done(count)
+    for number, found in spread(sit, order, processes):
+        marks[order[number]] = found
+        done(len(marks))
     return marks
+
+
+def spread(
+    work: Callable[[Job], Result], jobs: Sequence[Job], processes: int
+) -> Iterator[tuple[int, Result]]:
+    """The number and the result of every job, as they are done, each in one thread of its own."""
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
+        numbers = {pool.submit(work, job): number for number, job in enumerate(jobs)}
+        try:
+            for future in as_completed(numbers):
+                yield numbers[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def sit(paper: Paper | Quiz) -> list[Any]:
     """The marks of one exam, or the answers of a quiz."""
     if isinstance(paper, Quiz):
-        return list(answered(_engine(paper.model), paper))
+        return list(answered(engine_of(paper.model), paper))
     return tell_world(paper)
 
 
 def tell_world(paper: Paper) -> list[Mark]:
     """The marks of a world told under a condition."""
-    condition, story = CONDITIONS[paper.condition], Story(paper.seed)
-    stream = open_for(condition, paper)
-    tell = running_free if paper.free else with_gold_history
+    condition = CONDITIONS[paper.condition]
+    return tell(condition, paper.model, paper.seed, paper.seconds, paper.free)
+
+
+def tell(
+    condition: Condition, model: Path | None, seed: int, seconds: int, free: bool
+) -> list[Mark]:
+    """The marks of the first seconds of a world, told under a condition by a model."""
+    story, stream = Story(seed), open_for(condition, model, seconds)
+    told = running_free if free else with_gold_history
     retriever = Retriever(stream, condition.retrieved) if condition.retrieved else None
     task, marks = stream.query, list[Mark]()
-    for second in range(paper.seconds):
+    for second in range(seconds):
         if second == CHANGE and condition.change != 'never':
             task = NEW_TASK
             change_task(stream, condition)
         if retriever is not None:
             retriever.before(story.frames(second))
-        marks += tell(stream, story, [second], task)
+        marks += told(stream, story, [second], task)
         if retriever is not None:
             retriever.after()
     return marks
@@ -85,16 +106,15 @@ def _costly(paper: Paper | Quiz) -> bool:
     return isinstance(paper, Paper) and CONDITIONS[paper.condition].costly
 
 
-def open_for(condition: Condition, paper: Paper) -> Stream:
+def open_for(condition: Condition, model: Path | None, seconds: int) -> Stream:
     """A stream under a condition, with room for all of it where nothing bounds its memory."""
-    engine = _engine(paper.model)
-    settings = suited('robot', paper.model, **condition.settings)
+    engine = engine_of(model)
+    settings = suited('robot', model, **condition.settings)
     if condition.change == 'said':
         settings = replace(settings, ask_tokens=ROOM)
     prompt = Prompt(engine.tokenizer, settings)
-    if settings.policy == 'full_attention':
-        settings = replace(settings, capacity=whole_stream(prompt, settings, paper.seconds))
-    elif condition.retrieved:
+    settings = sized(prompt, settings, seconds)
+    if condition.retrieved:
         back = condition.retrieved * tokens_per_role(prompt, settings)[Role.VISION]
         settings = replace(settings, capacity=capacity(prompt, settings) + back)
     return engine.open(settings)
@@ -110,5 +130,6 @@ def change_task(stream: Stream, condition: Condition) -> None:
 
 
 @lru_cache(maxsize=2)
-def _engine(model: Path | None) -> StreamingVLM:
+def engine_of(model: Path | None) -> StreamingVLM:
+    """A model on one core; those used last are kept."""
     return StreamingVLM.from_pretrained(model, device='cpu')

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exams of a grid: each cell tells every world, and what it said is kept second by second.
+
+One exam is one file; a run that was broken off goes on with those that are missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from svlm_core.errors import OutputError, SourceError
+from svlm_core.evaluation.ablation.grid import Cell, Grid
+from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.plan import world
+from svlm_core.evaluation.sitting import spread, tell
+from svlm_core.synthetic.captions import Meaning
+from svlm_core.timeline import write_whole
+
+MARKS = 'marks'  # folder of what was said
+
+Kept = Mapping[tuple[int, str], Sequence[Sequence[Mark]]]  # by cell and history: of each world
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One exam: a cell tells a world, with this history."""
+
+    cell: Cell
+    history: str
+    seed: int
+    seconds: int
+
+
+def worlds(grid: Grid) -> list[int]:
+    """The seeds of the worlds that a grid is tried on; nothing is trained on them."""
+    return [world(grid.seed, number) for number in range(grid.streams)]
+
+
+def carry_out(grid: Grid, folder: Path, processes: int, said: Callable[[int, int], None]) -> Kept:
+    """Sit all exams of a grid that `folder` does not hold yet; what was said in every one.
+
+    `said` is told how many are there, of how many. Raises OutputError and SourceError for files
+    that cannot be written or read.
+    """
+    try:
+        (folder / MARKS).mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{folder / MARKS} cannot be made: {error.strerror}') from error
+    trials = {
+        (number, history, stream): Trial(cell, history, seed, grid.seconds)
+        for number, cell in enumerate(grid.cells)
+        for history in grid.histories
+        for stream, seed in enumerate(worlds(grid))
+    }
+    paths = {key: folder / MARKS / _name(*key) for key in trials}
+    missing = [key for key, path in paths.items() if not path.is_file()]
+    done = len(trials) - len(missing)
+    said(done, len(trials))
+    for index, marks in spread(sit, [trials[key] for key in missing], processes):
+        write_whole(paths[missing[index]], ''.join(f'{_line(mark)}\n' for mark in marks))
+        done += 1
+        said(done, len(trials))
+    return {
+        (number, history): [
+            read_marks(paths[number, history, stream]) for stream in range(grid.streams)
+        ]
+        for number in range(len(grid.cells))
+        for history in grid.histories
+    }
+
+
+def sit(trial: Trial) -> list[Mark]:
+    """The marks of one exam."""
+    cell = trial.cell
+    return tell(cell.condition, cell.folder, trial.seed, trial.seconds, trial.history == 'free')
+
+
+def read_marks(path: Path) -> list[Mark]:
+    """The marks of one file. Raises SourceError where it is none."""
+    try:
+        return [_mark(json.loads(line)) for line in path.read_text(encoding='utf-8').splitlines()]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SourceError(f'{path} holds no marks, remove it: {error}') from error
+
+
+def _name(cell: int, history: str, stream: int) -> str:
+    return f'cell-{cell:02}-{history}-{stream}.jsonl'
+
+
+def _line(mark: Mark) -> str:
+    plain = {**asdict(mark), 'right': mark.right}
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _mark(plain: dict[str, Any]) -> Mark:
+    truth = plain.pop('truth')
+    del plain['right']
+    return Mark(truth=Meaning(truth['sentence'], tuple(truth['words'])), **plain)
