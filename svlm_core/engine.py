@@ -78,16 +78,23 @@ class StreamingVLM:
         named = replace(card, name=card.name or str(source or folder.name))
         return cls(model, tokenizer, EngineInfo.of(model, named))
 
-    def open(self, settings: StreamSettings | None = None, *, endless: bool = False) -> Stream:
+    def open(
+        self,
+        settings: StreamSettings | None = None,
+        *,
+        endless: bool = False,
+        retrieved: int = 0,
+    ) -> Stream:
         """A new stream; its memory is allocated here, once.
 
         Default: preset `robot`, with what the model has been trained with. Replies of an
-        `endless` stream never end by themselves, so that every round costs the same.
+        `endless` stream never end by themselves, so that every round costs the same; up to
+        `retrieved` evicted rounds are brought back in each layer, as ReKV does (see `recall`).
 
         Raises SettingsError when the settings give the memory no bound and no capacity.
         """
         settings = settings or suited('robot', self._model.folder)
-        return Stream(self._model, self.tokenizer, settings, endless)
+        return Stream(self._model, self.tokenizer, settings, endless, retrieved)
 
     @property
     def model(self) -> Model:

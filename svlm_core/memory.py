@@ -70,6 +70,11 @@ class Memory:
         """Positions (3, n) of the tokens with keys; with native RoPE, of the newest of them."""
         return self._laid[:, : self.cache.length - self._base]
 
+    @property
+    def recalled(self) -> int:
+        """Tokens that are attended over beside those that are held."""
+        return 0
+
     def clear(self) -> None:
         """Forget everything."""
         self.transcript = Transcript()

@@ -34,6 +34,15 @@ def plan_round(
     return Plan(pieces, reuse=settings.policy == 'streaming')
 
 
+def check_recall(settings: StreamSettings) -> None:
+    """Raise SettingsError where no evicted round could be brought back."""
+    if settings.policy != 'streaming' or settings.rope != 'contiguous':
+        raise SettingsError(
+            'rounds are brought back under policy=streaming with rope=contiguous alone, not '
+            f'policy={settings.policy} with rope={settings.rope}'
+        )
+
+
 def keep_all(transcript: Transcript) -> tuple[Piece, ...]:
     """Every segment, whole."""
     return tuple(_whole(n, s) for n, s in enumerate(transcript.segments))

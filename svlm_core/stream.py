@@ -23,6 +23,7 @@ from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
 from svlm_core.policies import plan_round
 from svlm_core.prompt import CLOSING, ChatTokenizer, Prompt
+from svlm_core.recall import RecallingMemory
 from svlm_core.snapshot import State
 from svlm_core.speaker import Speaker, spoken
 from svlm_core.stopwatch import Stopwatch
@@ -42,6 +43,7 @@ class Stream:
         tokenizer: ChatTokenizer,
         settings: StreamSettings,
         endless: bool = False,
+        retrieved: int = 0,
     ) -> None:
         self.settings = settings
         self.limits = Limits.of(settings)  # in force, changed by `adjust`
@@ -51,7 +53,12 @@ class Stream:
         self.reused = 0  # tokens whose keys the newest round took over from the one before
         self.prompt = Prompt(tokenizer, settings)
         size = capacity(self.prompt, settings)
-        self._memory = Memory(model, settings, size, settings.max_new_tokens)
+        longest = settings.max_new_tokens
+        self._memory = (
+            RecallingMemory(model, settings, size, longest, retrieved)
+            if retrieved
+            else Memory(model, settings, size, longest)
+        )
         self._fork = Fork(model, tokenizer, settings, size) if settings.ask_tokens else None
         self._speaker = Speaker(model, tokenizer, settings.sampling, endless)
         self._views: dict[int, View] = {}  # by round: what has to be encoded, perhaps again
@@ -77,6 +84,11 @@ class Stream:
     def held(self) -> int:
         """Tokens in memory."""
         return len(self._memory.transcript)
+
+    @property
+    def recalled(self) -> int:
+        """Tokens that are back for this round, of those that had left; see `recall`."""
+        return self._memory.recalled
 
     @property
     def capacity(self) -> int:

@@ -26,7 +26,7 @@ class Condition:
     """One way to run a stream.
 
     `change` is how a task that changes in second CHANGE is told: to the pinned instruction, or as
-    a turn among the others. `retrieved` rounds of evicted vision are brought back each round.
+    a turn among the others. `retrieved` evicted rounds are brought back each round (`recall`).
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class Mark:
     skill: str
     truth: Meaning
     said: str
-    held: int  # tokens in memory afterwards
+    held: int  # tokens in memory afterwards, and brought back into it
     encoded: int  # tokens that went through the model for it
     tokens: int = 0  # of the reply
     spent: float = field(default=0.0, compare=False)  # seconds of computing
@@ -82,7 +82,7 @@ def _mark(stream: Stream, story: Story, index: int, task: str, said: str) -> Mar
         skill=now.skill,
         truth=truth,
         said=said,
-        held=stream.held,
+        held=stream.held + stream.recalled,
         encoded=stream.held - stream.reused,
         tokens=len(last.ids),
         spent=sum(last.seconds.values()),

@@ -13,18 +13,16 @@ from typing import Any, TypeVar
 
 import torch
 
-from svlm_core.capacity import capacity, sized, tokens_per_role
+from svlm_core.capacity import sized
 from svlm_core.caption import Answer
 from svlm_core.card import suited
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.conditions import CHANGE, CONDITIONS, NEW_TASK, Condition
 from svlm_core.evaluation.exam import Mark, running_free, with_gold_history
 from svlm_core.evaluation.quiz import Quiz, answered
-from svlm_core.evaluation.retrieval import Retriever
 from svlm_core.prompt import Prompt
 from svlm_core.stream import Stream
 from svlm_core.synthetic.story import Story
-from svlm_core.transcript import Role
 
 ROOM = 64  # tokens for a task that is said as a turn
 
@@ -88,17 +86,12 @@ def tell(
     """The marks of the first seconds of a world, told under a condition by a model."""
     story, stream = Story(seed), open_for(condition, model, seconds)
     told = running_free if free else with_gold_history
-    retriever = Retriever(stream, condition.retrieved) if condition.retrieved else None
     task, marks = stream.query, list[Mark]()
     for second in range(seconds):
         if second == CHANGE and condition.change != 'never':
             task = NEW_TASK
             change_task(stream, condition)
-        if retriever is not None:
-            retriever.before(story.frames(second))
         marks += told(stream, story, [second], task)
-        if retriever is not None:
-            retriever.after()
     return marks
 
 
@@ -112,12 +105,8 @@ def open_for(condition: Condition, model: Path | None, seconds: int) -> Stream:
     settings = suited('robot', model, **condition.settings)
     if condition.change == 'said':
         settings = replace(settings, ask_tokens=ROOM)
-    prompt = Prompt(engine.tokenizer, settings)
-    settings = sized(prompt, settings, seconds)
-    if condition.retrieved:
-        back = condition.retrieved * tokens_per_role(prompt, settings)[Role.VISION]
-        settings = replace(settings, capacity=capacity(prompt, settings) + back)
-    return engine.open(settings)
+    settings = sized(Prompt(engine.tokenizer, settings), settings, seconds)
+    return engine.open(settings, retrieved=condition.retrieved)
 
 
 def change_task(stream: Stream, condition: Condition) -> None:

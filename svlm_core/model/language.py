@@ -95,8 +95,11 @@ class LanguageModel(nn.Module):
         `x` (T, hidden), T >= 1; `cos`, `sin` (T, D) float32, from `rope.Rotary.tables`. Returns
         (wanted, hidden), for `logits`.
         """
+        return self.read(x, Continuation(cos, sin, memory, start, self.backend), wanted)
+
+    def read(self, x: Tensor, reading: Reading, wanted: int) -> Tensor:
+        """The states (wanted, hidden) after the last of tokens `x` (T, hidden), for `logits`."""
         last = len(self.layers) - 1
-        reading = Continuation(cos, sin, memory, start, self.backend)
         for index, layer in enumerate(self.layers):
             # Above the last layer nothing needs the states that are not asked for.
             x = layer(x, reading, wanted if index == last else len(x))

@@ -20,6 +20,7 @@ import yaml
 from svlm_core.card import suited
 from svlm_core.errors import SettingsError
 from svlm_core.evaluation.conditions import Condition
+from svlm_core.policies import check_recall
 from svlm_core.shapes import Either, Listed, Misfit, Number, OrNone, Table, Text
 
 SHIPPED = Path(__file__).parents[2] / 'assets' / 'grids'
@@ -172,7 +173,9 @@ class _Maker:
         settings = {name: _limit(value) for name, value in values.items()}
         made = Cell(model, self._models[model], settings, retrieved)
         try:
-            suited('robot', made.folder, **settings)
+            chosen = suited('robot', made.folder, **settings)
+            if retrieved:
+                check_recall(chosen)
         except SettingsError as error:
             raise SettingsError(f'{where}: {error}') from error
         if made not in self.cells:

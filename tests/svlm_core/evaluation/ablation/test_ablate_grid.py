@@ -95,6 +95,7 @@ def test_retrieval_is_a_cell_like_others(read):
         ('tables: {t: {rows: {x: {policy: none}}}}', "policy='none' is unknown"),
         ('tables: {t: {rows: {x: {model: y}}}}', "no model 'y' is among"),
         ('tables: {t: {rows: {x: {retrieved: 0}}}}', 'tables.t.rows.x.retrieved is 0'),
+        ('tables: {t: {rows: {x: {retrieved: 2, rope: native}}}}', 'rows.x: rounds are brought'),
         ('tables: {t: {rows: {x: 3}}}', 'tables.t.rows.x is 3, not an object'),
         ('models: {m: /nowhere}\ntables: {t: {rows: {x: {}}}}', 'models.m: /nowhere is no folder'),
         ('seconds: 9\nmoments: [9]\ntables: {t: {rows: {x: {}}}}', 'moments: 9 is past the 9'),
