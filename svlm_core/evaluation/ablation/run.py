@@ -58,6 +58,7 @@ def _identity(cell: Cell, model: dict[str, Any], data: dict[str, Any], seed: int
 def _content(grid: Grid, identities: list[Identity]) -> dict[str, Any]:
     """What a folder must agree on to be gone on with."""
     plain = asdict(grid)
-    for cell in plain['cells']:
-        cell['folder'] = cell['folder'] and str(cell['folder'])
-    return {'grid': plain, 'cells': [identity.row() for identity in identities]}
+    del plain['cells']  # their identities say more
+    cells = zip(grid.cells, identities, strict=True)
+    rows = [{**identity.row(), 'named': cell.model} for cell, identity in cells]
+    return {'grid': plain, 'identities': dict(enumerate(rows))}

@@ -133,6 +133,11 @@ def test_a_folder_with_another_run_is_refused(done):
     other = replace(read_grid(path), seconds=6)
     with pytest.raises(SettingsError, match=r'grid\.seconds: 5 there, 6 now'):
         ablate(other, folder, 1, nothing)
+    path.write_text(GRID.replace('vision_window: [2,', 'vision_window: [3,'))
+    with pytest.raises(
+        SettingsError, match=r'identities\.1\.settings\.vision_window: 2 there, 3 now'
+    ):
+        ablate(read_grid(path), folder, 1, nothing)
 
 
 def test_marks_that_were_damaged_are_told_by_name(tmp_path):
