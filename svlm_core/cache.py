@@ -104,6 +104,20 @@ class Cache:
         self.values[layer, start:end] = values
         return self.keys[layer, :end], self.values[layer, :end]
 
+    def put(
+        self, layer: int, slot: Tensor, keys: Tensor, rotated: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Store one token's keys and values (1, H, D) in a `slot` (1,) that the device knows.
+
+        Returns a layer's whole planes (S, H, D) of rotated keys and values.
+        """
+        if self.unrotated is not None:
+            self.unrotated[layer].index_copy_(0, slot, keys)
+        rotated_plane, value_plane = self.keys[layer], self.values[layer]
+        rotated_plane.index_copy_(0, slot, rotated)
+        value_plane.index_copy_(0, slot, values)
+        return rotated_plane, value_plane
+
     @property
     def filled(self) -> dict[str, Tensor]:
         """What the slots in use hold: views (L, length, H, D) of the planes, by name."""

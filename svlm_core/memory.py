@@ -17,8 +17,10 @@ from torch import Tensor
 from svlm_core.cache import Cache
 from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model
+from svlm_core.model.language import Continuation
 from svlm_core.prompt import CLOSING
 from svlm_core.rope import Rotary, lay_out
+from svlm_core.step import Step
 from svlm_core.transcript import Plan, Role, Segment, Transcript
 
 PIECE = 1024  # tokens of one forward: bounds the causal mask of a very long opening
@@ -56,6 +58,7 @@ class Memory:
         self.transcript = Transcript()
         self.cache = Cache(text, capacity, model.dtype, model.device, self._contiguous)
         self._model = model
+        self._step = Step(model, self.cache)
         angles = torch.float32 if settings.published_quirks else torch.float64
         self._rotary = Rotary(text.rope, model.device, angles)
         self._seconds_per_grid = 2 / settings.fps
@@ -179,9 +182,17 @@ class Memory:
         return hidden
 
     @torch.inference_mode()
-    def say(self, token: int) -> Tensor:
-        """Run one sampled token through the model; the hidden state (hidden,) after it."""
-        return self.read((token,))[0]
+    def say(self, token: Tensor) -> Tensor:
+        """Run one drawn token (1,) through the model; the scores (V,) float32 after it.
+
+        It counts as encoded only with `keep`: until then the next one would take its place.
+        """
+        slot = self.cache.length
+        return self._step(token, slot, *self._rows(slot, slot + 1))
+
+    def keep(self) -> None:
+        """Keep the keys and values of the token that was said last."""
+        self.cache.length += 1
 
     @torch.inference_mode()
     def read(self, ids: tuple[int, ...]) -> Tensor:
@@ -225,7 +236,7 @@ class Memory:
         """Run tokens (T, hidden) through the model; the last hidden states (wanted, hidden)."""
         start, end = self.cache.length, self.cache.length + len(x)
         cos, sin = self._rows(start, end)
-        states = self._model.language(x, cos, sin, self.cache, start, wanted)
+        states = self._run(x, cos, sin, start, wanted)
         self.cache.length = end
         return states
 
@@ -233,7 +244,12 @@ class Memory:
         """Encode text `x` (n, hidden) into slots from `start` on, before which is only text."""
         positions = torch.from_numpy(lay_out([(len(x), None)], start, 0, 0))  # (3, n)
         cos, sin = self._rotary.tables(positions)
-        self._model.language(x, cos, sin, self.cache, start)
+        self._run(x, cos, sin, start)
+
+    def _run(self, x: Tensor, cos: Tensor, sin: Tensor, start: int, wanted: int = 1) -> Tensor:
+        language = self._model.language
+        reading = Continuation(cos, sin, self.cache, start, language.backend)
+        return language(x, reading, wanted)
 
     def _embed(self, ids: tuple[int, ...]) -> Tensor:
         return self._model.language.embed(torch.tensor(ids, device=self._model.device))

@@ -151,9 +151,17 @@ class RecallingMemory(Memory):
         reading = _Recollection(cos, sin, self, start, language.backend)
         # To choose, the last layer too needs the queries of all tokens.
         asked = wanted if self._heads else len(x)
-        states = language.read(x, reading, asked)[-wanted:]
+        states = language(x, reading, asked)[-wanted:]
         self.cache.length = end
         return states
+
+    @torch.inference_mode()
+    def say(self, token: Tensor) -> Tensor:
+        """As `Memory.say`, without fixed buffers: what is back in a layer is no part of them."""
+        language, length = self._model.language, self.cache.length
+        states = self._forward(language.embed(token))  # (1, hidden)
+        self.cache.length = length
+        return language.logits(states[0])
 
     @property
     def _local(self) -> int:

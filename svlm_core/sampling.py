@@ -56,21 +56,24 @@ class Sampler:
         ids = torch.tensor(list(retained), dtype=torch.long, device=self._seen.device)
         self._seen[ids] = True
 
-    def draw(self, logits: Tensor) -> int:
-        """The next token id, from logits (V,) float32."""
+    @torch.inference_mode()
+    def draw(self, logits: Tensor) -> Tensor:
+        """The next token id (1,), from logits (V,) float32. Nothing here waits for the device."""
         scores = penalise(logits, self._seen, self._settings.repetition_penalty)
         if len(self._barred):
             scores = scores.index_fill(0, self._barred, -torch.inf)
         token = self._choose(scores)
-        self._seen[token] = True
-        return int(token)
+        self._seen.index_fill_(0, token, True)
+        return token
 
     def _choose(self, scores: Tensor) -> Tensor:
         if self._settings.temperature == 0:
-            return scores.argmax()
+            return scores.argmax(0, keepdim=True)
         scores = keep_top_k(scores / self._settings.temperature, self._settings.top_k)
         probabilities = keep_top_p(scores, self._settings.top_p).softmax(-1)
-        return torch.multinomial(probabilities, 1, generator=self._generator)[0]
+        # What torch.multinomial does for one draw, without its checks, which wait for the device.
+        noise = torch.empty_like(probabilities).exponential_(generator=self._generator)
+        return (probabilities / noise).argmax(0, keepdim=True)
 
 
 def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

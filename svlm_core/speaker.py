@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from svlm_core import gpu
 from svlm_core.caption import Stop, Token
 from svlm_core.config import Sampling
 from svlm_core.errors import CheckpointError
@@ -17,6 +18,9 @@ from svlm_core.prompt import ChatTokenizer
 from svlm_core.sampling import Sampler
 from svlm_core.stopwatch import Stopwatch
 
+UNSOUND = -1  # told in the place of a token
+Drawn = tuple[Tensor, Callable[[], int]]  # scores (V,), and a token that is on its way to the host
+
 
 class Speaker:
     """Draws the tokens of a reply and knows when it ends; has random numbers of its own."""
@@ -25,6 +29,7 @@ class Speaker:
         self, model: Model, tokenizer: ChatTokenizer, sampling: Sampling, endless: bool = False
     ) -> None:
         self._model = model
+        self._ahead = gpu.replays(model.device)
         self._stops = model.stop_ids | {tokenizer.turn_end}
         barred = self._stops if endless else ()
         self._sampler = Sampler(sampling, model.config.text.vocab_size, model.device, barred)
@@ -54,34 +59,56 @@ class Speaker:
         `hidden` (hidden,) is the state after the prompt. The last id is not run through the
         model: its keys come with whatever follows.
         """
-        self._sampler.begin(set(memory.transcript.ids))
+        self._sampler.begin(memory.transcript.ids)
+        steps = self._steps(memory, hidden, watch)
+        upcoming = next(steps)
         for left in reversed(range(limit)):
-            with watch('decode'):
-                logits = self._score(hidden)
-            with watch('sample'):
-                token = self._draw(logits)
+            logits, told = upcoming
+            # A GPU begins the next token before the host knows this one: should the reply end
+            # here, that was in vain, and is overwritten. A CPU would only lose time by it.
+            if left and self._ahead:
+                upcoming = next(steps)
+            token = self._sound(told())
             yield token, logits
             if token in self._stops or not left:
                 return
-            with watch('decode'):
-                hidden = memory.say(token)
+            if not self._ahead:
+                upcoming = next(steps)
+            memory.keep()
 
     def stopped(self, ids: Sequence[int]) -> Stop:
         """Why a reply ended: by itself, or at its limit (or its reader's)."""
         return 'end' if ids and ids[-1] in self._stops else 'limit'
 
+    def _steps(self, memory: Memory, hidden: Tensor, watch: Stopwatch) -> Iterator[Drawn]:
+        """Endless tokens, each launched when it is asked for; nothing here waits for one."""
+        with watch('decode'):
+            logits = self._score(hidden)
+        while True:
+            with watch('sample'):
+                token = self._sampler.draw(logits)
+                told = gpu.fetch(checked(token, logits))
+            yield logits, told
+            with watch('decode'):
+                logits = memory.say(token)
+
     @torch.inference_mode()
     def _score(self, hidden: Tensor) -> Tensor:
         return self._model.language.logits(hidden)  # (V,) float32
 
-    @torch.inference_mode()
-    def _draw(self, logits: Tensor) -> int:
-        if not logits.isfinite().all():
+    def _sound(self, token: int) -> int:
+        if token == UNSOUND:
             raise CheckpointError(
                 f'{self._model.folder} computes scores that are no numbers in '
                 f'{self._model.dtype}: try dtype=bfloat16 or float32, or download it again'
             )
-        return self._sampler.draw(logits)
+        return token
+
+
+@torch.inference_mode()
+def checked(token: Tensor, logits: Tensor) -> Tensor:
+    """The token (1,), or UNSOUND if it was drawn from scores (V,) that are no numbers."""
+    return torch.where(logits.isfinite().all(), token, UNSOUND)
 
 
 def spoken(

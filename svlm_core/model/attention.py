@@ -10,7 +10,7 @@ Shape legend: T new tokens, S tokens attended over, Hq query heads, Hk key heads
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 
 import torch
@@ -130,10 +130,16 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
     return out
 
 
-@lru_cache(maxsize=16)
 def _ends(count: int, device: torch.device) -> Tensor:
+    """Where the only sequence begins and ends: (2,) int32."""
+    return _all_ends(1 << count.bit_length(), device)[count]
+
+
+@cache  # some twenty at most; a captured graph goes on reading from them
+def _all_ends(limit: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
-        return torch.tensor([0, count], dtype=torch.int32, device=device)
+        ends = torch.arange(limit, dtype=torch.int32, device=device)
+        return torch.stack([torch.zeros_like(ends), ends], dim=1)  # (limit, 2)
 
 
 def _flash(package: str) -> Kernel:

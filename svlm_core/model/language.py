@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The language model of Qwen2.5-VL (arXiv 2502.13923): one token sequence, one external memory.
 
-It knows neither positions nor eviction: the caller gives rotation tables, and a memory that
-stores a layer's new keys and values and returns all that are to be attended over.
+It knows neither positions nor eviction: the caller gives a reading, which has rotation tables and
+attends for each layer, and stores its new keys and values where there is a memory.
 Shape legend: T new tokens, S = start + T tokens attended over, H heads, D head size.
 """
 
@@ -87,18 +87,8 @@ class LanguageModel(nn.Module):
         """Vectors (T, hidden) of token ids (T,)."""
         return self.embed_tokens(ids)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, memory: Memory, start: int, wanted: int = 1
-    ) -> Tensor:
-        """Read tokens into `memory` from slot `start` on; return the states after the last ones.
-
-        `x` (T, hidden), T >= 1; `cos`, `sin` (T, D) float32, from `rope.Rotary.tables`. Returns
-        (wanted, hidden), for `logits`.
-        """
-        return self.read(x, Continuation(cos, sin, memory, start, self.backend), wanted)
-
-    def read(self, x: Tensor, reading: Reading, wanted: int) -> Tensor:
-        """The states (wanted, hidden) after the last of tokens `x` (T, hidden), for `logits`."""
+    def forward(self, x: Tensor, reading: Reading, wanted: int = 1) -> Tensor:
+        """Read tokens `x` (T, hidden), T >= 1; the last states (wanted, hidden), for `logits`."""
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             # Above the last layer nothing needs the states that are not asked for.

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import streams
-from svlm_core import StreamingVLM
+from captured import Captures
+from svlm_core import StreamingVLM, gpu
 from svlm_core.prompt import ChatTokenizer
 
 GOLDEN = Path(__file__).parents[1] / 'parity'
@@ -37,3 +38,12 @@ def tokenizer() -> ChatTokenizer:
 def noise() -> Frames:
     """Random frames (count, height, width, 3) of a round; the same number, the same frames."""
     return streams.noise
+
+
+@pytest.fixture
+def captures(monkeypatch: pytest.MonkeyPatch) -> Captures:
+    """Let the CPU work as a GPU does: what repeats is captured, and the next token begun ahead."""
+    captures = Captures()
+    monkeypatch.setattr(gpu, 'replays', lambda device: True)
+    monkeypatch.setattr(gpu, 'capture', captures)
+    return captures

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from svlm_core.model.checkpoint import Model
+from svlm_core.model.language import Continuation
 from svlm_core.model.vision import merged_grid, patchify
 from svlm_core.rope import Rotary, lay_out
 
@@ -189,7 +190,8 @@ def our_logits(model: Model, story: Story, sizes: list[int]) -> Tensor:
     memory, start, rows = ListMemory(), 0, []
     for size in sizes:
         new = slice(start, start + size)
-        hidden = model.language(story.x[new], cos[new], sin[new], memory, start)[0]
+        reading = Continuation(cos[new], sin[new], memory, start, model.language.backend)
+        hidden = model.language(story.x[new], reading)[0]
         rows.append(model.language.logits(hidden))
         start += size
     return torch.stack(rows)

@@ -10,7 +10,7 @@ import torch
 
 from stock_model import ListMemory, Pair, our_logits, pixels, stock_logits, tell
 from svlm_core.model.checkpoint import load
-from svlm_core.model.language import LanguageModel
+from svlm_core.model.language import Continuation, LanguageModel
 from svlm_core.rope import Rotary, rotate
 
 
@@ -51,7 +51,8 @@ def test_both_back_ends_agree(pair: Pair) -> None:
         story = tell(pair.ours, pixels(84, 112))
         cos, sin = Rotary(pair.ours.config.text.rope, pair.ours.device).tables(story.positions)
         states = [
-            model(story.x, cos, sin, ListMemory(), 0) for model in (plain, pair.ours.language)
+            model(story.x, Continuation(cos, sin, ListMemory(), 0, model.backend))
+            for model in (plain, pair.ours.language)
         ]
     torch.testing.assert_close(*states, rtol=1e-4, atol=1e-5)
 
@@ -61,7 +62,7 @@ def test_the_memory_can_rotate_its_keys_again_bit_for_bit(pair: Pair) -> None:
         story = tell(pair.ours, pixels(56, 84))
         cos, sin = Rotary(pair.ours.config.text.rope, pair.ours.device).tables(story.positions)
         memory = ListMemory()
-        pair.ours.language(story.x, cos, sin, memory, 0)
+        pair.ours.language(story.x, Continuation(cos, sin, memory, 0, 'sdpa'))
     assert len(memory.keys) == pair.ours.config.text.layers
     for layer, keys in memory.keys.items():
         assert keys.shape == (len(story.ids), *memory.values[layer].shape[1:])
