@@ -91,12 +91,13 @@ class Aside:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Work that is launched in here runs beside what is launched outside."""
+        """Work in here begins after what is launched, and runs beside what is launched later."""
         if self._stream is None:
             yield
-        else:
-            with torch.cuda.stream(self._stream):
-                yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            yield
 
     def join(self, *made: Tensor) -> None:
         """Let what is launched from now on wait for all that runs aside, and use what it made."""

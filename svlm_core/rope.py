@@ -11,10 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
+
+LINE = 4096  # whole positions whose rotation is made once: contiguous ones stay below
 
 Grid = tuple[int, int, int]  # temporal, height and width counts of merged vision tokens
 
@@ -82,23 +85,68 @@ class Rotary:
     def __init__(
         self, spec: RopeSpec, device: torch.device, angles: torch.dtype = torch.float64
     ) -> None:
-        powers = torch.arange(0, spec.head_dim, 2, dtype=torch.float32) / spec.head_dim
-        self._frequencies = (1.0 / spec.theta**powers).to(device, angles)  # (D/2,)
+        self.spec = spec
+        self._device, self._type = device, angles
+        self._frequencies = frequencies(spec, device, angles)  # (D/2,)
         axes = torch.tensor([0, 1, 2]).repeat_interleave(torch.tensor(spec.sections))
         self._axes = axes.to(device)  # (D/2,) which axis drives each frequency
-        self.spec = spec
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine tables, each (n, head_dim) float32, of `positions` (3, n)."""
-        by_frequency = positions.to(self._frequencies)[self._axes]  # (D/2, n)
-        angles = by_frequency.T * self._frequencies  # (n, D/2)
-        cos, sin = angles.cos().float(), angles.sin().float()
-        return torch.cat([cos, cos], dim=-1), torch.cat([sin, sin], dim=-1)
+        """Cosine and sine tables, each (n, head_dim) float32, of `positions` (3, n).
+
+        Whole positions below LINE are looked up, if the host knows them: all there are, but for
+        odd frame rates and hours of native ones.
+        """
+        places = positions.int()
+        if places.device.type == 'cpu' and _on_line(places, positions):
+            halves = self._looked_up(places.to(self._device))
+        else:
+            by_frequency = positions.to(self._frequencies)[self._axes]  # (D/2, n)
+            angles = by_frequency.T * self._frequencies  # (n, D/2)
+            halves = angles.cos().float(), angles.sin().float()
+        cos, sin = (torch.cat([half, half], dim=-1) for half in halves)
+        return cos, sin
+
+    def _looked_up(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine (n, D/2) of whole positions (3, n) int32."""
+        tables = line(self.spec, self._device, self._type)
+        cos, sin = (
+            torch.cat(
+                [
+                    part.index_select(0, axis)
+                    for part, axis in zip(table.split(self.spec.sections, 1), places, strict=True)
+                ],
+                dim=1,
+            )
+            for table in tables
+        )
+        return cos, sin
+
+
+def frequencies(spec: RopeSpec, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What a position turns by for each pair of dimensions (D/2,)."""
+    powers = torch.arange(0, spec.head_dim, 2, dtype=torch.float32) / spec.head_dim
+    return (1.0 / spec.theta**powers).to(device, dtype)
+
+
+@lru_cache(maxsize=4)  # the streams of a model share it
+def line(spec: RopeSpec, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (LINE, D/2) float32 of the whole positions from 0."""
+    with torch.inference_mode(False):
+        places = torch.arange(LINE, device=device).to(dtype)
+        angles = places[:, None] * frequencies(spec, device, dtype)
+        return angles.cos().float(), angles.sin().float()
+
+
+def _on_line(places: Tensor, positions: Tensor) -> bool:
+    return bool(places.numel() and (places == positions).all() and places.max() < LINE)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate `x` (n, heads, D) by tables (n, D): in float32, rounded once to x's own type."""
     half = x.shape[-1] // 2
-    wide = x.float()
-    turned = torch.cat([-wide[..., half:], wide[..., :half]], dim=-1)
-    return (wide * cos[:, None] + turned * sin[:, None]).to(x.dtype)
+    wide, sin = x.float(), sin[:, None]
+    turned = wide * cos[:, None]
+    turned[..., :half].addcmul_(wide[..., half:], sin[..., :half], value=-1)
+    turned[..., half:].addcmul_(wide[..., :half], sin[..., half:])
+    return turned.to(x.dtype)

@@ -18,6 +18,7 @@ from svlm_core.capacity import Limits, capacity, room_for_pinned, tokens_per_rol
 from svlm_core.caption import Answer, Caption, Token
 from svlm_core.config import Sampling, StreamSettings
 from svlm_core.errors import DeviceFull, MemoryFull, SettingsError
+from svlm_core.eye import Eye
 from svlm_core.fork import Fork
 from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
@@ -28,7 +29,7 @@ from svlm_core.snapshot import State
 from svlm_core.speaker import Speaker, spoken
 from svlm_core.stopwatch import Stopwatch
 from svlm_core.transcript import Plan, Role, Transcript
-from svlm_core.view import View, look
+from svlm_core.view import View
 
 
 class Stream:
@@ -61,6 +62,7 @@ class Stream:
         )
         self._fork = Fork(model, tokenizer, settings, size) if settings.ask_tokens else None
         self._speaker = Speaker(model, tokenizer, settings.sampling, endless)
+        self._eye = Eye(model, settings)
         self._views: dict[int, View] = {}  # by round: what has to be encoded, perhaps again
         self._rounds = 0
         self._speech: Callable[[], Generator[Token, None, None] | None] = lambda: None
@@ -247,15 +249,16 @@ class Stream:
         self._rounds, self.seconds = state.rounds, state.seconds
         self.last, self.reused = None, 0
 
-    def step(self, frames: np.ndarray, start: float) -> Caption:
+    def step(self, frames: np.ndarray, start: float, coming: np.ndarray | None = None) -> Caption:
         """See one round of frames and say what happens.
 
         `frames` (T, H, W, 3) uint8 RGB, T = `settings.frames_per_round`; `start` in seconds of
-        stream. Raises FrameError for other frames, MemoryFull at the capacity of a policy
-        without bound, DeviceFull when the device has no room for the work. After these, or any
-        other error before the reply, it is as if the round had never been.
+        stream. A GPU encodes the frames that are `coming` in the next round, where they are there
+        already, while it speaks. Raises FrameError for other frames, MemoryFull at the capacity
+        of a policy without bound, DeviceFull when the device has no room for the work. After
+        these, or any other error before the reply, it is as if the round had never been.
         """
-        for _ in self.tokens(frames, start):
+        for _ in self.tokens(frames, start, coming):
             continue
         assert self.last is not None
         return self.last
@@ -282,14 +285,16 @@ class Stream:
         with torch.inference_mode():
             return self.model.language.logits(states)
 
-    def tokens(self, frames: np.ndarray, start: float) -> Generator[Token, None, None]:
+    def tokens(
+        self, frames: np.ndarray, start: float, coming: np.ndarray | None = None
+    ) -> Generator[Token, None, None]:
         """The same as `step`, token by token; afterwards `last` is the caption.
 
         A consumer that stops early, or turns to the next round, cuts the reply there; the memory
         stays whole.
         """
         self._hush()
-        speech = self._speak(frames, start)
+        speech = self._speak(frames, start, coming)
         self._speech = weakref.ref(speech)  # weak: a reply that nobody reads on ends at once
         return speech
 
@@ -326,10 +331,14 @@ class Stream:
             self.reset()
             raise
 
-    def _speak(self, frames: np.ndarray, start: float) -> Generator[Token, None, None]:
+    def _speak(
+        self, frames: np.ndarray, start: float, coming: np.ndarray | None
+    ) -> Generator[Token, None, None]:
         """See a round, then say its reply."""
         watch, number, limits = Stopwatch(self.model.device), self._rounds, self.limits
         hidden = self._see(frames, start, limits, watch)
+        if coming is not None:
+            self._eye.expect(coming, limits.max_vision_tokens)
         self._speaker.adjust(limits.sampling)
         ids: list[int] = []
         try:
@@ -341,7 +350,7 @@ class Stream:
     def _see(self, frames: np.ndarray, start: float, limits: Limits, watch: Stopwatch) -> Tensor:
         """Take a round in; the hidden state (hidden,) from which its reply begins."""
         with watch('look'):
-            view = look(frames, self.model, self.settings, limits.max_vision_tokens)
+            view = self._eye.look(frames, limits.max_vision_tokens)
         try:
             with watch('plan'):
                 self._turn_over(view, start)
@@ -410,8 +419,7 @@ class Stream:
     def _encode(self, watch: Stopwatch) -> Tensor:
         """Encode frames and prompt; the hidden state (hidden,) after them."""
         with watch('vision'):
-            tower = self.model.vision
-            features = {n: tower(v.patches, v.grid) for n, v in self._views.items()}
+            features = {n: self._eye.encode(view) for n, view in self._views.items()}
         with watch('prefill'):
             return self._memory.encode(features)
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from svlm_core.config import StreamSettings
 from svlm_core.errors import FrameError
+from svlm_core.gpu import upload
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.vision import merged_grid, patchify
 from svlm_core.rope import Grid
@@ -45,6 +45,6 @@ def look(frames: np.ndarray, model: Model, settings: StreamSettings, most: int) 
     height, width = frames.shape[1:3]
     cell = vision.patch_size * vision.merge_size
     size = fit(height, width, most, cell, settings.min_vision_tokens)
-    pixels = resize(torch.from_numpy(np.ascontiguousarray(frames)), size)  # (T, h, w, 3) uint8
-    patches, grid = patchify(pixels.to(model.device), vision, model.mean, model.std, model.dtype)
+    pixels = resize(upload(frames, model.device), size)  # (T, h, w, 3) uint8
+    patches, grid = patchify(pixels, vision, model.mean, model.std, model.dtype)
     return View(patches, grid, merged_grid(grid, vision))

@@ -12,11 +12,12 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
 
 from svlm_core.commands.console import tell
-from svlm_core.errors import FrameError, SourceError
+from svlm_core.errors import FrameError, SourceError, SvlmError
 from svlm_core.mailbox import SECOND, Round
 from svlm_core.pictures import read_round
 from svlm_core.records import Record, file_record, kind_of
 from svlm_core.timeline import clock
+from svlm_core.video import sampling
 from svlm_core.video.live import LiveSource
 from svlm_core.video.sampling import sample
 from svlm_core.video.sources import Source
@@ -57,8 +58,11 @@ class FileSession:
     def records(self, stream: Stream, called: Called) -> Iterator[tuple[float, Record]]:
         frames = takewhile(lambda _: not called(), self._source)
         rounds = sample(frames, stream.settings, self._start, self._duration)
-        for sequence, round in enumerate(takewhile(lambda _: not called(), rounds)):
-            caption = stream.step(round.frames, round.start)
+        for sequence, (round, after) in enumerate(in_pairs(rounds)):
+            if called():
+                break
+            coming = None if after is None else after.frames
+            caption = stream.step(round.frames, round.start, coming)
             yield round.start, file_record(caption, round, sequence, self._name)
         self._ended = not called()
 
@@ -146,3 +150,20 @@ class LiveSession:
             tokens=len(caption.ids),
             latency=(self._source.now - newest.stamp) / SECOND,
         )
+
+
+def in_pairs(
+    rounds: Iterator[sampling.Round],
+) -> Iterator[tuple[sampling.Round, sampling.Round | None]]:
+    """Every round with the one after it. What goes wrong with that one comes when this is done."""
+    round = next(rounds, None)
+    while round is not None:
+        after, trouble = None, None
+        try:
+            after = next(rounds, None)
+        except SvlmError as error:
+            trouble = error
+        yield round, after
+        if trouble is not None:
+            raise trouble
+        round = after

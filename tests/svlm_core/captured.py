@@ -38,6 +38,7 @@ class Tape(TorchDispatchMode):
         self._done.append((func, args, kwargs or {}, made))
         return made
 
+    @torch.inference_mode()
     def replay(self) -> None:
         for func, args, kwargs, made in self._done:
             again = func(*args, **kwargs)

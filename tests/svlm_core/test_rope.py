@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as stock
 
-from svlm_core.rope import RopeSpec, Rotary, grid_positions, lay_out, rotate
+from svlm_core.rope import LINE, RopeSpec, Rotary, grid_positions, lay_out, rotate
 
 CPU = torch.device('cpu')
 
@@ -101,6 +101,16 @@ def test_tables_are_those_of_stock_transformers(sections):
     # Stock takes its angles in float32: a position of thousands costs it some digits.
     torch.testing.assert_close(ours[0], cos[0], atol=3e-4, rtol=0)
     torch.testing.assert_close(ours[1], sin[0], atol=3e-4, rtol=0)
+
+
+@pytest.mark.parametrize('angles', [torch.float32, torch.float64])
+def test_looked_up_tables_are_those_that_would_be_computed(angles):
+    rotary = Rotary(RopeSpec(16, 1e6, (2, 3, 3), 2), CPU, angles)
+    whole = torch.randint(0, LINE, (3, 500), generator=torch.Generator().manual_seed(0)).float()
+    odd = torch.cat([whole, torch.full((3, 1), 0.5)], dim=1)  # so none of them is looked up
+    assert [len(table) for table in rotary.tables(whole)] == [500, 500]
+    for looked_up, computed in zip(rotary.tables(whole), rotary.tables(odd), strict=True):
+        torch.testing.assert_close(looked_up, computed[:-1], atol=1e-7, rtol=0)
 
 
 def test_rotation_of_queries_and_keys_is_that_of_stock_transformers():

@@ -27,10 +27,13 @@ class FakeStream:
     capacity: int = 1000
     memory_bytes: int = 4_000_000
     seen: list = field(default_factory=list)
+    announced: int | None = None  # which frames were said to come
     before_each: object = staticmethod(lambda number: None)
 
-    def step(self, frames: np.ndarray, start: float) -> Caption:
+    def step(self, frames: np.ndarray, start: float, coming: np.ndarray | None = None) -> Caption:
         self.before_each(len(self.seen))
+        assert self.announced in (None, id(frames))
+        self.announced = None if coming is None else id(coming)
         assert frames.dtype == np.uint8
         assert frames.shape[0] == self.settings.frames_per_round
         self.seen.append(start)
