@@ -14,8 +14,11 @@ from tyro.conf import arg
 from svlm_core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from svlm_core.evaluation.made import Made
+    from svlm_core.evaluation.plan import Planned
     from svlm_core.evaluation.quiz import Quiz
     from svlm_core.evaluation.sitting import Paper
+    from svlm_core.evaluation.variants import Planned as Varied
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Claims:
     Prints a line of JSON for each claim: both sides with bootstrap 95 % intervals over streams,
     their paired difference, and whether the claim holds. The exit status is 0 whether or not
     claims hold. A model that does not know the synthetic world shows nothing here.
+
+    A folder of --output that holds claims on another model, seed, size or version is refused.
 
     Claims about training are tried on the variants that training/lab.py has trained, whatever the
     model. Where some are missing, the claims about them are left out, and stderr says so.
@@ -63,6 +68,7 @@ class Claims:
             tell(f'svlm claims: {left_out}')
         planned = papers(needs(CLAIMS), self.model, self.seed, size)
         varied = trials(training, self.variants, lab, self.seed, size) if lab else {}
+        identities = self._begin(planned, varied)
         marks = self._sit(
             [
                 *(paper for of in planned.values() for paper in of),
@@ -77,12 +83,30 @@ class Claims:
         for verdict in verdicts:
             print(verdict.to_json(), flush=True)
         if self.output is not None:
-            from svlm_core.evaluation.report import write_report
+            from svlm_core.evaluation.report import Result, write_report
+            from svlm_core.evaluation.wins import wins, wins_of_training
 
+            won = [
+                *(wins(claim, streams, self.seed) for claim in CLAIMS),
+                *(wins_of_training(claim, trained, self.seed) for claim in training),
+            ]
+            of = zip((*CLAIMS, *training), verdicts, won, strict=True)
+            results = [Result(claim, verdict, *win) for claim, verdict, win in of]
             model = 'svlm-tiny' if self.model is None else self.model.name
             title = f'Claims on {model}, seed {self.seed}'
-            write_report(self.output, verdicts, streams, trained, title)
+            write_report(self.output, results, streams, trained, identities, title)
         return 0
+
+    def _begin(self, planned: Planned, varied: Varied) -> Made:
+        """Begin the folder; how everything is going to be made."""
+        if self.output is None:
+            return {}
+        from svlm_core.evaluation.identity import begin_folder
+        from svlm_core.evaluation.made import made, name
+
+        found = made(planned, varied, self.seed)
+        begin_folder(self.output, {name(key): of.row() for key, of in found.items()})
+        return found
 
     def _sit(self, exams: Sequence[Paper | Quiz]) -> dict[Paper | Quiz, list[Any]]:
         """What comes of all exams, shown as it goes."""

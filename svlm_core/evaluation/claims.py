@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from svlm_core.evaluation.bootstrap import Interval, differences, interval, mean
 from svlm_core.evaluation.conditions import CHANGE, CHUNK
 from svlm_core.evaluation.exam import Mark
-from svlm_core.evaluation.measures import EVER, Cost, Right, Span
+from svlm_core.evaluation.measures import EVER, Cost, Measure, Right, Span
 from svlm_core.training.lab import BASE, TRUNK
 
 Wanted = Literal['more', 'less', 'as good']
@@ -38,7 +38,7 @@ class Side:
     """
 
     condition: str
-    measure: Callable[[Sequence[Any]], float]  # of marks, or of answers to questions
+    measure: Measure
     free: bool = False
     variant: str = ''
 
@@ -73,14 +73,15 @@ class Verdict:
 
     def to_json(self) -> str:
         """One line; what could not be measured is null."""
-        plain = {name: _rounded(value) for name, value in vars(self).items()}
+        plain = {name: rounded(value) for name, value in vars(self).items()}
         return json.dumps(plain, allow_nan=False)
 
 
 Streams = Mapping[tuple[str, bool], Sequence[Sequence[Mark]]]  # by condition, and whether free
 
-# Marks or answers by variant and condition: training seed by training seed, stream by stream.
-Trials = Mapping[tuple[str, str], Sequence[Sequence[Sequence[Any]]]]
+# Marks or answers: training seed by training seed, stream by stream.
+Runs = Sequence[Sequence[Sequence[Any]]]
+Trials = Mapping[tuple[str, str], Runs]  # by variant and condition
 
 
 def judge(claim: Claim, streams: Streams, seed: int) -> Verdict:
@@ -127,9 +128,10 @@ def _holds(wanted: Wanted, low: float, high: float) -> bool:
     return low >= -MARGIN and high <= MARGIN
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
+    """A number or an interval as a line has it: null for what is not a number."""
     if isinstance(value, tuple):
-        return [_rounded(part) for part in value]
+        return [rounded(part) for part in value]
     if isinstance(value, float):
         return round(value, 4) if math.isfinite(value) else None
     return value

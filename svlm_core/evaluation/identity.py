@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from svlm_core.card import differences
+from svlm_core.config import StreamSettings
 from svlm_core.errors import OutputError, SettingsError, SourceError
 from svlm_core.timeline import write_whole
 
@@ -56,8 +58,26 @@ class Identity:
     @property
     def digest(self) -> str:
         """A short name for it: two that differ in anything have two."""
-        content = json.dumps(self.row(), sort_keys=True, default=str)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return digest(self.row())
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """A short name for an account of a run."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def of_stream(settings: StreamSettings, mode: str, **rest: Any) -> Identity:
+    """The identity of who watches second by second; `rest` are the fields that settings leave."""
+    return Identity(
+        mode=mode,
+        policy=settings.policy,
+        frames=f'{settings.fps:g} fps, all',
+        pixels=f'{settings.min_vision_tokens} to {settings.max_vision_tokens} tokens a pair',
+        positions=settings.rope,
+        settings=differences(settings),
+        **rest,
+    )
 
 
 def model_identity(engine: StreamingVLM) -> dict[str, Any]:

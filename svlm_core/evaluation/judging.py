@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from svlm_core.evaluation.exam import Mark
+    from svlm_core.evaluation.quiz import Answered
 
 WINDOW = 20  # seconds
 
@@ -36,6 +37,9 @@ Vote = float | None
 Judge = Callable[[Bout], Vote]
 
 
+COUNTING = 'seconds told right'  # the name of the judge that follows
+
+
 def count_right(bout: Bout) -> float:
     """The deterministic judge: who has told more seconds right is better."""
     first, second = (
@@ -52,7 +56,11 @@ def both_orders(judge: Judge, bout: Bout) -> tuple[Vote, Vote]:
     return straight, None if swapped is None else 1 - swapped
 
 
-def win_rate(ours: Sequence[Mark], theirs: Sequence[Mark], judge: Judge = count_right) -> float:
+def win_rate(
+    ours: Sequence[Mark | Answered],
+    theirs: Sequence[Mark | Answered],
+    judge: Judge = count_right,
+) -> float:
     """The share of valid votes that `ours` wins, a draw being half; both tell the same seconds.
 
     nan where there is none. Raises ValueError for marks of different seconds.
@@ -69,6 +77,6 @@ def win_rate(ours: Sequence[Mark], theirs: Sequence[Mark], judge: Judge = count_
     return sum(won) / len(won) if won else float('nan')
 
 
-def _plain(mark: Mark) -> str:
-    """What was said, in the spelling of the truth where it has a meaning."""
-    return mark.said if mark.meant is None else str(mark.meant)
+def _plain(mark: Mark | Answered) -> str:
+    """What was said, in the spelling of the truth where it means the same."""
+    return str(mark.truth) if mark.right else mark.said

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from svlm_core.evaluation.exam import Mark
 from svlm_core.synthetic.captions import NUMBERS, SILENCE
 from svlm_core.synthetic.script import DOCKS
 
-Measure = Callable[[Sequence[Mark]], float]
 EVER = 10**9  # seconds
 
 
@@ -24,6 +24,15 @@ class Span:
     def of(self, marks: Sequence[Mark]) -> list[Mark]:
         """The marks within."""
         return [mark for mark in marks if self.since <= mark.second < self.until]
+
+
+class Measure(Protocol):
+    """A number for the marks, or answers to questions, of one stream; `span` is what counts."""
+
+    @property
+    def span(self) -> Span: ...
+
+    def __call__(self, marks: Sequence[Any]) -> float: ...
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ COSTLY_STREAMS, COSTLY_MINUTES = 4, 8  # of conditions whose cost per second gro
 APART = 1000  # worlds that one seed of the claims has to itself
 
 
+Planned = Mapping[tuple[str, bool], Sequence[Paper]]  # by condition, and whether free
+
+
 @dataclass(frozen=True)
 class Size:
     """How much is tried: streams, and minutes of each."""
@@ -51,7 +54,7 @@ def needs(claims: Sequence[Claim]) -> list[tuple[str, bool]]:
 
 
 def gathered(
-    planned: Mapping[tuple[str, bool], Sequence[Paper]],
+    planned: Planned,
     marks: Mapping[Paper | Quiz, Sequence[Mark]],
 ) -> Streams:
     """The marks of every condition, stream by stream."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from svlm_core.capacity import whole_stream
 from svlm_core.card import suited
@@ -20,7 +21,7 @@ from svlm_core.synthetic.questions import QUESTIONS, ask
 from svlm_core.synthetic.story import Story
 
 CHUNKS = 16  # of each world, every question about each
-ROOM = 64  # tokens for a question and its answer
+QUIZ: dict[str, Any] = {'policy': 'full_attention', 'ask_tokens': 64}  # settings
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Answered:
 
 def answered(engine: StreamingVLM, quiz: Quiz) -> Iterator[Answered]:
     """The answers to all questions of a quiz."""
-    settings = suited('robot', quiz.model, policy='full_attention', ask_tokens=ROOM)
+    settings = suited('robot', quiz.model, **QUIZ)
     prompt = Prompt(engine.tokenizer, settings)
     room = whole_stream(prompt, settings, quiz.clip)
     stream, story = engine.open(replace(settings, capacity=room)), Story(quiz.seed)

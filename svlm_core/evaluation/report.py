@@ -5,20 +5,30 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from svlm_core.errors import OutputError
-from svlm_core.evaluation.bootstrap import mean
-from svlm_core.evaluation.claims import QUESTIONS, Streams, Trials, Verdict
+from svlm_core.evaluation.bootstrap import Interval, mean
+from svlm_core.evaluation.claims import (
+    QUESTIONS,
+    Claim,
+    Runs,
+    Streams,
+    Trials,
+    Verdict,
+    rounded,
+)
 from svlm_core.evaluation.exam import Mark
-from svlm_core.evaluation.judging import win_rate
+from svlm_core.evaluation.judging import WINDOW
+from svlm_core.evaluation.made import Made, history, key
 from svlm_core.evaluation.measures import Consistent, Cost, Measure, Right, Silence, Span
+from svlm_core.evaluation.wins import rate
 from svlm_core.synthetic.captions import LAGS
 from svlm_core.synthetic.questions import QUESTIONS as ASKED
 from svlm_core.synthetic.script import SKILLS
@@ -42,100 +52,129 @@ COLUMNS: dict[str, Measure] = {
 Gold = Mapping[str, Sequence[Sequence[Mark]]]  # by condition
 
 
+@dataclass(frozen=True)
+class Result:
+    """What came of a claim, and how often side a wins a window against side b."""
+
+    claim: Claim
+    verdict: Verdict
+    wins: float
+    ci_wins: Interval
+
+    def to_json(self, made: Made) -> str:
+        """The line of the verdict, with the wins and how both sides were made."""
+        row = {
+            **json.loads(self.verdict.to_json()),
+            'wins': rounded(self.wins),
+            'ci_wins': rounded(self.ci_wins),
+            'made_a': made[key(self.claim.a)].row(),
+            'made_b': made[key(self.claim.b)].row(),
+        }
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
 def write_report(
-    folder: Path, verdicts: Sequence[Verdict], streams: Streams, trials: Trials, title: str
+    folder: Path,
+    results: Sequence[Result],
+    streams: Streams,
+    trials: Trials,
+    made: Made,
+    title: str,
 ) -> None:
-    """Write claims.html, claims.jsonl and tables as .csv. Raises OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
-    rows = table(streams)
-    write_whole(folder / 'claims.jsonl', ''.join(f'{v.to_json()}\n' for v in verdicts))
+    """Write claims.html, claims.jsonl and tables as .csv into a folder that there is.
+
+    Raises OutputError.
+    """
+    rows = table(streams, made)
+    lines = ''.join(f'{result.to_json(made)}\n' for result in results)
+    write_whole(folder / 'claims.jsonl', lines)
     write_whole(folder / 'table.csv', _csv(rows))
-    write_whole(folder / 'marks.csv', _csv(marks(streams)))
+    write_whole(folder / 'marks.csv', _csv(marks(streams, made)))
     tables = {'All conditions': rows}
     for name, file, of_training in (
-        ('Variants of training', 'variants.csv', variants(trials)),
-        ('Questions about single chunks', 'answers.csv', answers(trials)),
+        ('Variants of training', 'variants.csv', variants(trials, made)),
+        ('Questions about single chunks', 'answers.csv', answers(trials, made)),
     ):
         if len(of_training) > 1:
             write_whole(folder / file, _csv(of_training))
             tables[name] = of_training
-    write_whole(folder / 'claims.html', page(verdicts, streams, tables, title))
+    write_whole(folder / 'claims.html', page(results, streams, tables, title))
 
 
-def table(streams: Streams) -> list[list[str]]:
-    """A row for each condition, with gold history and free; means over streams."""
-    head = ['condition', 'history', 'streams', 'seconds', *COLUMNS, f'wins over {YARDSTICK}']
+def table(streams: Streams, made: Made) -> list[list[str]]:
+    """A row for each condition, with gold history and free; means over streams.
+
+    `run` is the digest of the identity in `made`, here and in the other tables.
+    """
+    wins = f'wins over {YARDSTICK}'
+    head = ['condition', 'history', 'streams', 'seconds', *COLUMNS, wins, 'run']
     rows = [head]
     for (condition, free), of in streams.items():
         values = [mean([measure(m) for m in of]) for measure in COLUMNS.values()]
-        wins = wins_over(streams, condition, free)
-        told = [_number(value) for value in (*values, wins)]
+        told = [_number(value) for value in (*values, wins_over(streams, condition, free))]
         size = [str(len(of)), str(max(map(len, of), default=0))]
-        rows.append([condition, 'own' if free else 'gold', *size, *told])
+        run = made['', condition, free].digest
+        rows.append([condition, history(free), *size, *told, run])
     return rows
 
 
 def wins_over(streams: Streams, condition: str, free: bool) -> float:
     """How often a condition wins a window against the yardstick, over what both have told."""
     pairs = zip(streams[condition, free], streams.get((YARDSTICK, free), ()), strict=False)
-    rates = []
-    for ours, theirs in pairs:
-        count = min(len(ours), len(theirs))
-        rates.append(win_rate(ours[:count], theirs[:count]))
-    return mean(rates)
+    return mean([rate(ours, theirs) for ours, theirs in pairs])
 
 
-def variants(trials: Trials) -> list[list[str]]:
+def variants(trials: Trials, made: Made) -> list[list[str]]:
     """A row for each training seed of each variant and condition, and the spread over seeds."""
-    rows = [['variant', 'condition', 'training seed', 'streams', *COLUMNS]]
+    rows = [['variant', 'condition', 'training seed', 'streams', *COLUMNS, 'run']]
     for (variant, condition), runs in trials.items():
         if condition != QUESTIONS:
-            rows += _by_seed([variant, condition], runs, COLUMNS)
+            run = made[variant, condition, False].digest
+            rows += _by_seed([variant, condition], runs, COLUMNS, run)
     return rows
 
 
-def answers(trials: Trials) -> list[list[str]]:
+def answers(trials: Trials, made: Made) -> list[list[str]]:
     """The same of the questions about single chunks."""
     columns = {**{kind: Right((kind,)) for kind in ASKED}, 'all': Right()}
-    rows = [['variant', 'training seed', 'streams', *columns]]
+    rows = [['variant', 'training seed', 'streams', *columns, 'run']]
     for (variant, condition), runs in trials.items():
         if condition == QUESTIONS:
-            rows += _by_seed([variant], runs, columns)
+            rows += _by_seed([variant], runs, columns, made[variant, condition, False].digest)
     return rows
 
 
 def _by_seed(
-    names: list[str], runs: Sequence[Sequence[Sequence[Any]]], columns: Mapping[str, Measure]
+    names: list[str], runs: Runs, columns: Mapping[str, Measure], run: str
 ) -> list[list[str]]:
     """Means over streams, seed by seed, and how far the seeds are apart."""
     values = [[mean([of(m) for m in streams]) for of in columns.values()] for streams in runs]
     spread = [max(column) - min(column) for column in zip(*values, strict=True)]
     rows = [
-        [*names, str(seed), str(len(streams)), *map(_number, row)]
+        [*names, str(seed), str(len(streams)), *map(_number, row), run]
         for seed, (streams, row) in enumerate(zip(runs, values, strict=True))
     ]
-    return [*rows, [*names, 'spread', '', *map(_number, spread)]] if len(runs) > 1 else rows
+    last = [*names, 'spread', '', *map(_number, spread), run]
+    return [*rows, last] if len(runs) > 1 else rows
 
 
-def marks(streams: Streams) -> list[list[str]]:
+def marks(streams: Streams, made: Made) -> list[list[str]]:
     """Every mark, a row each."""
     rows = [['condition', 'history', 'stream', 'second', 'skill', 'truth', 'said', 'right',
-             'held', 'encoded']]  # fmt: skip
+             'held', 'encoded', 'run']]  # fmt: skip
     for (condition, free), of in streams.items():
+        run = made['', condition, free].digest
         for number, stream in enumerate(of):
             rows += [
-                [condition, 'own' if free else 'gold', str(number), str(m.second), m.skill,
-                 str(m.truth), m.said, str(int(m.right)), str(m.held), str(m.encoded)]
+                [condition, history(free), str(number), str(m.second), m.skill,
+                 str(m.truth), m.said, str(int(m.right)), str(m.held), str(m.encoded), run]
                 for m in stream
             ]  # fmt: skip
     return rows
 
 
 def page(
-    verdicts: Sequence[Verdict],
+    results: Sequence[Result],
     streams: Streams,
     tables: Mapping[str, Sequence[Sequence[str]]],
     title: str,
@@ -150,11 +189,12 @@ def page(
         ('Tokens held in memory over stream time', _figure(gold, lambda s: Cost(True, s))),
         ('What was seen some seconds ago, by vision window', _staircase(gold)),
     ]
-    held = sum(verdict.holds for verdict in verdicts)
+    held = sum(result.verdict.holds for result in results)
     return PAGE.format(
         title=escape(title),
-        summary=f'{held} of {len(verdicts)} claims hold.',
-        verdicts=_html(_verdict_rows(verdicts)),
+        window=WINDOW,
+        summary=f'{held} of {len(results)} claims hold.',
+        verdicts=_html(_verdict_rows(results)),
         tables=''.join(
             f'<h2>{escape(name)}</h2>\n<div>{_html(rows)}</div>\n' for name, rows in tables.items()
         ),
@@ -162,16 +202,18 @@ def page(
     )
 
 
-def _verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+def _verdict_rows(results: Sequence[Result]) -> list[list[str]]:
     def value(number: float, ci: tuple[float, float]) -> str:
+        if number != number:
+            return ''
         return f'{_number(number)} [{_number(ci[0])}, {_number(ci[1])}]'
 
     return [
-        ['claim', 'a', 'b', 'difference', 'holds'],
+        ['claim', 'a', 'b', 'difference', 'holds', 'a wins'],
         *(
             [v.claim, value(v.a, v.ci_a), value(v.b, v.ci_b), value(v.diff, v.ci_diff),
-             'yes' if v.holds else 'NO']
-            for v in verdicts
+             'yes' if v.holds else 'NO', value(result.wins, result.ci_wins)]
+            for result in results for v in [result.verdict]
         ),
     ]  # fmt: skip
 
@@ -252,7 +294,9 @@ svg {{ max-width: 100%; height: auto; }}
 <body>
 <h1>{title}</h1>
 <p>{summary} Means over streams with 95 % bootstrap intervals; a claim holds when the interval of
-the difference lies on the claimed side of 0, or within the margin of "as good".</p>
+the difference lies on the claimed side of 0, or within the margin of "as good". Side a wins
+windows of {window} s against b, of which a judge that knows the truth sees each in both orders.
+How everything was made is in run.json.</p>
 <div>{verdicts}</div>
 {tables}{figures}
 </body>

@@ -16,6 +16,7 @@ import torch
 from svlm_core.capacity import sized
 from svlm_core.caption import Answer
 from svlm_core.card import suited
+from svlm_core.config import StreamSettings
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.conditions import CHANGE, CONDITIONS, NEW_TASK, Condition
 from svlm_core.evaluation.exam import Mark, running_free, with_gold_history
@@ -99,12 +100,15 @@ def _costly(paper: Paper | Quiz) -> bool:
     return isinstance(paper, Paper) and CONDITIONS[paper.condition].costly
 
 
+def settings_for(condition: Condition, model: Path | None) -> StreamSettings:
+    """The settings of a model under a condition."""
+    settings = suited('robot', model, **condition.settings)
+    return replace(settings, ask_tokens=ROOM) if condition.change == 'said' else settings
+
+
 def open_for(condition: Condition, model: Path | None, seconds: int) -> Stream:
     """A stream under a condition, with room for all of it where nothing bounds its memory."""
-    engine = engine_of(model)
-    settings = suited('robot', model, **condition.settings)
-    if condition.change == 'said':
-        settings = replace(settings, ask_tokens=ROOM)
+    engine, settings = engine_of(model), settings_for(condition, model)
     settings = sized(Prompt(engine.tokenizer, settings), settings, seconds)
     return engine.open(settings, retrieved=condition.retrieved)
 

@@ -9,11 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from svlm_core.card import differences
 from svlm_core.config import StreamSettings
 from svlm_core.engine import StreamingVLM
 from svlm_core.errors import FrameError, MemoryFull, SourceError
-from svlm_core.evaluation.identity import Identity, begin_folder, file_hash, model_identity
+from svlm_core.evaluation.identity import (
+    Identity,
+    begin_folder,
+    file_hash,
+    model_identity,
+    of_stream,
+)
 from svlm_core.evaluation.vqa import accuracy, proactive, reading
 from svlm_core.evaluation.vqa.answering import Answering, Reply
 from svlm_core.evaluation.vqa.answers import Answered, AnswerFile
@@ -106,16 +111,7 @@ def _answering(
     if mode == 'offline':
         return AtOnce(engine, rules, pixels), _of_frames(mode, str(rules.frames), pixels, shared)
     room = longest(questions, rules, Prompt(engine.tokenizer, settings))
-    identity = Identity(
-        mode=mode,
-        policy=settings.policy,
-        frames=f'{settings.fps:g} fps, all',
-        pixels=f'{settings.min_vision_tokens} to {settings.max_vision_tokens} tokens a pair',
-        positions=settings.rope,
-        settings=differences(settings),
-        **shared,
-    )
-    return Watching(engine, rules, settings, room), identity
+    return Watching(engine, rules, settings, room), of_stream(settings, mode, **shared)
 
 
 def _last_frames(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -10,17 +11,22 @@ import re
 import pytest
 
 from svlm_core import cli
+from svlm_core.card import EMBEDDED
 from svlm_core.evaluation import claims as table
 from svlm_core.evaluation.claims import CLAIMS, MARGIN, Claim, Side, judge, right
 from svlm_core.evaluation.conditions import CHANGE, CONDITIONS, NEW_TASK
 from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.identity import Identity, file_hash
+from svlm_core.evaluation.judging import COUNTING
 from svlm_core.evaluation.measures import Cost, Right, Span
 from svlm_core.evaluation.plan import Size, gathered, needs, papers
 from svlm_core.evaluation.sitting import Paper, sit, sit_all
+from svlm_core.evaluation.wins import wins, wins_of_training
 from svlm_core.synthetic.captions import SILENCE
 from svlm_core.synthetic.script import SKILLS, TASKS
 
 ALL = Right(span=Span())
+OF, WINDOW = ('gold', 'own'), 'window, gold history'
 
 
 def stream(share: float, held: int = 100) -> list[Mark]:
@@ -79,6 +85,24 @@ def test_a_line_has_the_fields_that_were_promised_and_no_others():
     line = json.loads(tried([0.9, 0.8], [0.3, 0.2]).to_json())
     assert list(line) == ['claim', 'a', 'b', 'ci_a', 'ci_b', 'diff', 'ci_diff', 'holds', 'seed']
     assert line['seed'] == 3
+
+
+def test_a_win_rate_is_of_the_seconds_that_a_claim_is_about_with_an_interval_over_streams():
+    early = Right(span=Span(0, 20))
+    claim = Claim('it is so', Side('a', early), Side('b', early), 'more')
+    marks = {('a', False): [stream(0.2), stream(0.2)], ('b', False): [stream(0), stream(0.9)]}
+    assert wins(claim, marks, 3) == (0.75, (0.5, 1.0))  # what comes later a tells wrong
+    late = Claim('it is so', Side('a', Right(span=Span(20))), Side('b', ALL), 'more')
+    assert math.isnan(wins(late, marks, 3)[0])  # of other seconds there is nothing to compare
+
+
+def test_a_variant_wins_as_often_as_its_training_seeds_do_on_the_mean():
+    claim = Claim('it is so', Side('c', ALL, variant='a'), Side('c', ALL, variant='t'), 'more')
+    trials = {('a', 'c'): [[stream(1)], [stream(0.5)]], ('t', 'c'): [[stream(0.5)]]}
+    rate, interval = wins_of_training(claim, trials, 3)
+    # The first draws two windows of five and wins the others, the second draws all.
+    assert rate == pytest.approx((0.8 + 0.5) / 2)
+    assert interval == (rate, rate)
 
 
 def test_every_claim_is_about_conditions_and_skills_that_there_are():
@@ -157,7 +181,8 @@ def test_the_command_prints_a_line_for_each_claim_and_writes_a_report(
     assert f'python training/lab.py --trunk DIR --output {lab}' in told
     assert status == 0
     assert [json.loads(line)['claim'] for line in lines] == ['it grows']
-    assert (folder / 'claims.jsonl').read_text().splitlines() == lines
+    [row] = map(json.loads, (folder / 'claims.jsonl').read_text().splitlines())
+    assert {name: row[name] for name in json.loads(lines[0])} == json.loads(lines[0])
     page = (folder / 'claims.html').read_text()
     assert 'it grows' in page
     assert page.count('<svg') == 3
@@ -165,6 +190,28 @@ def test_the_command_prints_a_line_for_each_claim_and_writes_a_report(
     rows = (folder / 'marks.csv').read_text().splitlines()
     assert len(rows) == 1 + 2 * 2 * 2 * 60
     assert len((folder / 'table.csv').read_text().splitlines()) == 1 + 4
+
+    run = json.loads((folder / 'run.json').read_text())
+    assert run.keys() == {f'{c}, {h} history' for c in ('refreshed', 'window') for h in OF}
+    assert (row['made_a'], row['made_b']) == (run['refreshed, gold history'], run[WINDOW])
+    assert row['made_b'].keys() == Identity.__dataclass_fields__.keys()
+    assert (row['made_b']['policy'], row['made_b']['judge']) == ('window', COUNTING)
+    worlds = row['made_b']['data']['worlds']
+    assert worlds == [
+        p.seed for p in papers([('window', False)], None, 5, Size(2))['window', False]
+    ]
+    assert row['made_b']['model']['sha256'] == file_hash(
+        [EMBEDDED / 'config.json', EMBEDDED / 'model.safetensors']
+    )
+    digests = {name: Identity(**of).digest for name, of in run.items()}
+    for mark in csv.DictReader((folder / 'marks.csv').open()):
+        assert mark['run'] == digests[f'{mark["condition"]}, {mark["history"]} history']
+
+    # Another seed would be other claims.
+    assert cli.main(['claims', *flags.replace('--seed 5', '--seed 6').split()]) == 1
+    told = capsys.readouterr()
+    assert not told.out
+    assert f'{folder} holds a run with other settings' in told.err
 
 
 def test_sizes_that_make_no_sense_are_refused(capsys):
