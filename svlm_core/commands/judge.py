@@ -26,7 +26,7 @@ class Judge:
       svlm judge A B --references FILE --output DIR --base-url http://HOST/v1 --model NAME
     """
 
-    a: Annotated[Positional[Path], arg(help='captions: .jsonl, or a folder', metavar='A')]
+    a: Annotated[Positional[Path], arg(help='captions: .jsonl, or a folder of them', metavar='A')]
     b: Annotated[Positional[Path], arg(help='captions to compare with', metavar='B')]
     references: Annotated[
         Path, arg(help='windows (score_all_clips), or words of whole videos', metavar='FILE')
@@ -43,23 +43,25 @@ class Judge:
         if self.segment < 1 or self.min_words < 0 or self.workers < 1 or self.seed < 0:
             raise SettingsError('give at least --segment 1 --min-words 0 --workers 1 --seed 0')
         from svlm_core.commands.console import errors, progress
-        from svlm_core.evaluation.duel import content_of, duel, write_results
-        from svlm_core.evaluation.identity import begin_folder
+        from svlm_core.evaluation.duel import duel, source_of, write_results
+        from svlm_core.evaluation.identity import begin_folder, revision, versions
         from svlm_core.evaluation.judges import TASK, by_agreement, by_model
         from svlm_core.evaluation.windows import read_captions, read_windows
 
         asked = bool(self.endpoint.base_url)
         name = self.endpoint.model if asked else 'agreement of words and events'
         made = {
-            'a': content_of(self.a),
-            'b': content_of(self.b),
-            'references': content_of(self.references),
+            'a': source_of(self.a),
+            'b': source_of(self.b),
+            'references': source_of(self.references),
             'judge': name,
             'base_url': self.endpoint.base_url,
             'task': TASK if asked else '',
             'segment': self.segment,
             'min_words': self.min_words,
             'seed': self.seed,
+            'versions': versions(),
+            'revision': revision(),
         }
         windows = read_windows(self.references, self.segment, self.min_words)
         videos = [window.video for window in windows]
@@ -75,7 +77,7 @@ class Judge:
                 self.workers if asked else 1,
                 lambda done: moved(done, f'{done} of {len(windows)} windows'),
             )
-        summary = write_results(self.output, result, name, self.seed)
+        summary = write_results(self.output, result, made)
         print('\n'.join(_told(summary)), flush=True)
         return 0
 

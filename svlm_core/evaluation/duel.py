@@ -7,7 +7,6 @@ and votes that the judge did not give.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +16,9 @@ from typing import Any
 
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.bootstrap import Interval, ratio_interval
-from svlm_core.evaluation.identity import revision, versions
+from svlm_core.evaluation.identity import RUN, digest, file_hash
 from svlm_core.evaluation.judging import Judge, Vote, both_orders
-from svlm_core.evaluation.windows import Captions, Window, bout
+from svlm_core.evaluation.windows import Captions, Window, bout, row_files
 from svlm_core.timeline import write_whole
 
 
@@ -51,8 +50,8 @@ class Score:
         """How many votes the judge did not give."""
         return 2 - len(self.votes)
 
-    def to_json(self, judge: str) -> dict[str, Any]:
-        """The row of this window, as published."""
+    def to_json(self, judge: str, run: str) -> dict[str, Any]:
+        """The row of this window, as published, and the digest of the run that it is of."""
         a, b = self.for_a, self.for_b
         return {
             'video': self.window.video,
@@ -63,6 +62,7 @@ class Score:
             'votes': {'A': a, 'B': b},
             'judge': {'model': judge, 'vote_ab': _letter(self.ab), 'vote_ba': _letter(self.ba)},
             **{name: value for name, value in self._kept().items() if value},
+            'run': run,
         }
 
     def _kept(self) -> dict[str, str]:
@@ -143,24 +143,27 @@ def duel(
     return Result(tuple(scores), tuple(w for w in windows if w not in set(shown)))
 
 
-def write_results(folder: Path, result: Result, judge: str, seed: int) -> dict[str, Any]:
-    """Write scores.jsonl and summary.json; the summary."""
-    rows = (json.dumps(score.to_json(judge), ensure_ascii=False) for score in result.scores)
-    write_whole(folder / 'scores.jsonl', ''.join(f'{row}\n' for row in rows))
-    made = {'judge': judge, 'seed': seed, 'versions': versions(), 'revision': revision()}
-    summary = {**result.summary(seed), 'made': made}
+def write_results(folder: Path, result: Result, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Write scores.jsonl and summary.json, with how they were made; the summary."""
+    rows = (score.to_json(made['judge'], digest(made)) for score in result.scores)
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    write_whole(folder / 'scores.jsonl', ''.join(f'{line}\n' for line in lines))
+    summary = {**result.summary(made['seed']), 'made': made}
     write_whole(folder / 'summary.json', json.dumps(summary, ensure_ascii=False, indent=2) + '\n')
     return summary
 
 
-def content_of(path: Path) -> str:
-    """A file or folder of files by name and content."""
-    files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
+def source_of(path: Path) -> dict[str, Any]:
+    """A file or folder of files by name and content; `made` is how, where a folder tells.
+
+    Raises SourceError.
+    """
+    account = path / RUN
     try:
-        content = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:16]
-    except OSError as error:
-        raise SourceError(f'{error.filename} cannot be read: {error.strerror}') from error
-    return f'{path.name} {content}'
+        made = json.loads(account.read_bytes()) if account.is_file() else None
+    except (OSError, ValueError) as error:
+        raise SourceError(f'{account} cannot be read: {error}') from error
+    return {'name': path.name, 'sha256': file_hash(row_files(path)), 'made': made}
 
 
 def _covers(captions: Mapping[str, Captions], window: Window) -> bool:

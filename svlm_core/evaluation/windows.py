@@ -131,16 +131,21 @@ def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
     Records of svlm tell of one video, the one of `videos` that has the file's name, or the only
     one. Raises SourceError, naming line and field, and for what is captioned twice.
     """
-    files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
-    if not files:
-        raise SourceError(f'{path} holds no .jsonl files')
     names, pieces = list(dict.fromkeys(videos)), dict[str, list[Captions]]()
-    for file in files:
+    for file in row_files(path):
         for video, captions in _captions(file, names):
             if any(captions.shown == other.shown for other in pieces.get(video, ())):
                 raise SourceError(f'{file}: a stretch of {video} is captioned twice')
             pieces.setdefault(video, []).append(captions)
     return {video: _joined(of) for video, of in pieces.items()}
+
+
+def row_files(path: Path) -> list[Path]:
+    """A file itself, or all .jsonl files in a folder. Raises SourceError where it has none."""
+    files = sorted(path.rglob('*.jsonl')) if path.is_dir() else [path]
+    if not files:
+        raise SourceError(f'{path} holds no .jsonl files')
+    return files
 
 
 def bout(window: Window, first: Captions, second: Captions) -> Bout:
@@ -221,7 +226,7 @@ def _spoken(records: Sequence[Record]) -> Captions:
 
 def _named(path: Path, videos: Sequence[str]) -> str:
     """Which video a file of records is about."""
-    found = [video for video in videos if Path(video).stem == path.stem]
+    found = [v for v in videos if path.stem in (Path(v).name, Path(v).stem)]
     if len(found or videos) != 1:
         raise SourceError(f'{path}: name it as one of the videos: {", ".join(videos[:5])}')
     return (found or videos)[0]

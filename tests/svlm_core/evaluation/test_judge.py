@@ -20,6 +20,7 @@ from chat_server import chat_server
 from svlm_core import cli
 from svlm_core.endpoints.chat import Reply
 from svlm_core.evaluation.bootstrap import DRAWS, ratio_interval
+from svlm_core.evaluation.identity import digest, revision, versions
 from svlm_core.evaluation.judges import LONGEST, agreement, by_agreement, by_model
 from svlm_core.evaluation.judging import Bout, both_orders
 from svlm_core.evaluation.windows import bout, read_captions, read_windows
@@ -189,6 +190,7 @@ def test_without_a_network_two_folders_are_compared_and_every_window_is_kept(lea
         'video': 'one.mp4', 'title': 'Match one.mp4', 'start': 0, 'end': 20, 'winner': 'A',
         'votes': {'A': 2.0, 'B': 0.0},
         'judge': {'model': 'agreement of words and events', 'vote_ab': 'A', 'vote_ba': 'A'},
+        'run': digest(json.loads((league / 'out' / 'run.json').read_text())),
     }  # fmt: skip
     assert [row['winner'] for row in rows] == ['A', 'A', 'B']
     assert summary['per_video']['one.mp4'] == {'win_rate_A': 1, 'win_rate_B': 0, 'votes': 4}
@@ -259,7 +261,16 @@ def test_results_of_other_settings_are_not_mixed_in_one_folder(league, capsys):
     assert 'other settings (seed: 0 there, 1 now): choose another' in capsys.readouterr().err
     lines(league / 'b' / 'all.jsonl', *answers('one.mp4', 'A cat.', (0, 40)))
     assert judged(league) == 1
-    assert 'other settings (b: ' in capsys.readouterr().err
+    assert 'other settings (b.sha256: ' in capsys.readouterr().err
+
+
+def test_a_result_says_by_whom_the_captions_were_if_their_folder_does(league):
+    (league / 'a' / 'run.json').write_text('{"mode": "streaming"}')
+    assert judged(league) == 0
+    made = results(league)[1]['made']
+    assert made == json.loads((league / 'out' / 'run.json').read_text())
+    assert (made['a']['made'], made['b']['made']) == ({'mode': 'streaming'}, None)
+    assert (made['versions'], made['revision']) == (versions(), revision())
 
 
 def test_windows_that_one_side_was_not_shown_are_named(league, capsys):
