@@ -25,6 +25,7 @@ from svlm_core.commands.engine_flags import (
 )
 from svlm_core.commands.sessions import FileSession, LiveSession, Session
 from svlm_core.config import StreamSettings
+from svlm_core.curation.pipeline import is_video
 from svlm_core.errors import OutputError, SettingsError
 from svlm_core.notice import warning
 from svlm_core.records import Record
@@ -41,6 +42,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help needs none of it
 class Caption:
     """Caption a video file, a folder of images or a live camera, second by second.
 
+    With --output all videos of a folder are captioned, into a file of JSON records for each.
+
     Captions are printed as they come. The files are written line by line and are whole at any
     moment; a file that exists is replaced. Ctrl-C ends after the second in work and leaves all
     files complete; once more, and it ends at once.
@@ -51,6 +54,7 @@ class Caption:
       svlm caption frames/ --image-fps 10 --device cuda
       svlm caption rtsp://user:password@camera/stream --jsonl out.jsonl
       svlm caption /dev/video0 --camera-size 1280x720 --camera-format mjpeg
+      svlm caption videos/ --output captions
 
     A damaged image or piece of a video is left out, and counted in an error at the end. The
     last seconds that fill no whole round are left out too, and named in the summary.
@@ -59,6 +63,10 @@ class Caption:
     missed meanwhile; a connection that is lost is made again, and the memory goes on. Stamps and
     windows of its JSON records are wall clock, subtitles count from its first frame.
 
+    Videos of a folder are captioned one by one: a run that was stopped goes on with the video that
+    it was at, and --shard 2/4 takes a part of them. Another model or setting is refused in the
+    same --output.
+
     Exit status: 0 when all was captioned, 1 after an error (told in one line, captions so far
     are kept), 130 after Ctrl-C, 143 after SIGTERM.
     """
@@ -66,7 +74,8 @@ class Caption:
     source: Annotated[
         Positional[str],
         arg(
-            help='video file, folder of images, rtsp://... or http://... (MJPEG), /dev/video0',
+            help='video file, folder of images (with --output: of videos), rtsp://... or '
+            'http://... (MJPEG), /dev/video0',
             metavar='SOURCE',
         ),
     ]
@@ -84,12 +93,25 @@ class Caption:
         float | None,
         arg(help='images shown per second, of a folder; None: as --fps', metavar='RATE'),
     ] = None
+    output: Annotated[
+        Path | None, arg(help='folder for the captions of a folder of videos', metavar='DIR')
+    ] = None
+    shard: Annotated[
+        str,
+        arg(help='part i of n of the videos; afterwards `svlm curate merge DIR`', metavar='I/N'),
+    ] = '1/1'
+    ray: Annotated[
+        str,
+        arg(help='caption videos on a Ray cluster: its address, auto, local', metavar='ADDRESS'),
+    ] = ''
     camera: Annotated[CameraFlags, arg(name='')] = field(default_factory=CameraFlags)
     engine: Annotated[EngineFlags, arg(name='')] = field(default_factory=EngineFlags)
 
     def run(self) -> int:
         """Caption the source and return the exit status. Raises SvlmError."""
         settings = self.engine.settings()
+        if self.output is not None:
+            return self._caption_all(self.output)
         self._check_input()
         self._check_outputs()
         try:
@@ -106,8 +128,24 @@ class Caption:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
 
-    def _check_input(self) -> None:
+    def _caption_all(self, output: Path) -> int:
+        """Caption a folder of videos."""
         self.camera.check(self.source)
+        for name in ('vtt', 'srt', 'jsonl', 'start', 'duration', 'image_fps'):
+            if getattr(self, name) not in (None, 0):
+                flag = name.replace('_', '-')
+                raise SettingsError(f'--{flag} is for one source, --output for a folder of videos')
+        from svlm_core.commands.archive import Archive, caption_all
+
+        return caption_all(Archive(Path(self.source), self.engine), output, self.shard, self.ray)
+
+    def _check_input(self) -> None:
+        if self.ray or self.shard != '1/1':
+            raise SettingsError('--shard and --ray are for a folder of videos: give --output DIR')
+        self.camera.check(self.source)
+        folder = Path(self.source)
+        if folder.is_dir() and not images(folder) and any(map(is_video, folder.iterdir())):
+            raise SettingsError(f'{folder} is a folder of videos: give --output DIR')
         for flag, value in (('--duration', self.duration), ('--image-fps', self.image_fps)):
             if value is not None and not 0 < value < math.inf:
                 raise SettingsError(f'{flag} {value:g} is out of range: it must be above 0')

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,13 +38,28 @@ class Place:
         Positional[Path],
         arg(help='folder for the manifest, products and rows', metavar='OUTPUT'),
     ]
-    shard: str = '1/1'  # i/n: work on part i of n of the videos; merge afterwards
+    shard: Annotated[
+        str, arg(help='i/n: work on part i of n of the videos; merge afterwards', metavar='I/N')
+    ] = '1/1'
 
     def workplace(self) -> Workplace:
         from svlm_core.curation.manifest import Shard
         from svlm_core.curation.pipeline import Workplace
 
         return Workplace(self.videos, self.output, Shard.parse(self.shard))
+
+
+@dataclass(frozen=True)
+class Work(Place):
+    """Where to work, and who does."""
+
+    ray: Annotated[
+        str,
+        arg(
+            help='work on a Ray cluster: its address, auto, or local; empty: in this process',
+            metavar='ADDRESS',
+        ),
+    ] = ''
 
 
 @dataclass(frozen=True)
@@ -69,76 +85,76 @@ class Step(Protocol):
 class Probe:
     """Look into the videos; leave out those that are empty, silent, cut short or too short."""
 
-    place: Annotated[Place, arg(name='')]
+    place: Annotated[Work, arg(name='')]
     settings: Annotated[Probing, arg(name='')] = field(default_factory=Probing)
 
     def run(self) -> int:
         from svlm_core.curation.probing import probing
 
-        return _run(self.place, [probing(self.place.videos, self.settings)])
+        return _run(self.place, [partial(probing, self.place.videos, self.settings)])
 
 
 @dataclass(frozen=True)
 class Transcribe:
     """Write down what is said, word by word; or read what somebody wrote down before."""
 
-    place: Annotated[Place, arg(name='')]
+    place: Annotated[Work, arg(name='')]
     settings: Annotated[Transcribing, arg(name='')] = field(default_factory=Transcribing)
 
     def run(self) -> int:
         from svlm_core.curation.asr import transcribing
 
-        return _run(self.place, [transcribing(self.place.videos, self.settings)])
+        return _run(self.place, [partial(transcribing, self.place.videos, self.settings)])
 
 
 @dataclass(frozen=True)
 class Align:
     """Check the times of words, mend what can be mended, and put them into sentences."""
 
-    place: Annotated[Place, arg(name='')]
+    place: Annotated[Work, arg(name='')]
     settings: Annotated[Aligning, arg(name='')] = field(default_factory=Aligning)
 
     def run(self) -> int:
         from svlm_core.curation.alignment import aligning
 
-        return _run(self.place, [aligning(self.settings)])
+        return _run(self.place, [partial(aligning, self.settings)])
 
 
 @dataclass(frozen=True)
 class Clean:
     """Let a model keep, edit or delete every sentence."""
 
-    place: Annotated[Place, arg(name='')]
+    place: Annotated[Work, arg(name='')]
     settings: Annotated[Cleaning, arg(name='')] = field(default_factory=Cleaning)
     asked: Annotated[Asked, arg(name='')] = field(default_factory=Asked)
 
     def run(self) -> int:
-        return _run(self.place, [_cleaning(self.place, self.settings, self.asked)])
+        return _run(self.place, [partial(_cleaning, self.place, self.settings, self.asked)])
 
 
 @dataclass(frozen=True)
 class Chunk:
     """Cut videos into overlapping chunks."""
 
-    place: Annotated[Place, arg(name='')]
+    place: Annotated[Work, arg(name='')]
     settings: Annotated[Chunking, arg(name='')] = field(default_factory=Chunking)
 
     def run(self) -> int:
         from svlm_core.curation.chunking import chunking
 
-        return _run(self.place, [chunking(self.settings)])
+        return _run(self.place, [partial(chunking, self.settings)])
 
 
 @dataclass(frozen=True)
 class Anneal:
     """Choose the clips of live commentary for the last stage of training."""
 
-    place: Annotated[Place, arg(name='')]
+    place: Annotated[Work, arg(name='')]
     settings: Annotated[Annealing, arg(name='')] = field(default_factory=Annealing)
     asked: Annotated[Asked, arg(name='')] = field(default_factory=Asked)
 
     def run(self) -> int:
-        return _run(self.place, [_annealing(self.place, self.settings, self.asked)])
+        return _run(self.place, [partial(_annealing, self.place, self.settings, self.asked)])
 
 
 @dataclass(frozen=True)
@@ -180,7 +196,7 @@ class BuildEval:
 class Run:
     """All steps one after the other; a shard ends before the export."""
 
-    place: Annotated[Place, arg(name='')]
+    place: Annotated[Work, arg(name='')]
     probing: Annotated[Probing, arg(name='')] = field(default_factory=Probing)
     transcribing: Annotated[Transcribing, arg(name='')] = field(default_factory=Transcribing)
     aligning: Annotated[Aligning, arg(name='')] = field(default_factory=Aligning)
@@ -200,12 +216,12 @@ class Run:
         _run(
             self.place,
             [
-                probing(videos, self.probing),
-                transcribing(videos, self.transcribing),
-                aligning(self.aligning),
-                _cleaning(self.place, self.cleaning, self.asked),
-                chunking(self.chunking),
-                _annealing(self.place, self.annealing, self.asked),
+                partial(probing, videos, self.probing),
+                partial(transcribing, videos, self.transcribing),
+                partial(aligning, self.aligning),
+                partial(_cleaning, self.place, self.cleaning, self.asked),
+                partial(chunking, self.chunking),
+                partial(_annealing, self.place, self.annealing, self.asked),
             ],
         )
         if self.place.workplace().shard.count > 1:
@@ -294,17 +310,20 @@ def _annealing(place: Place, settings: Annealing, asked: Asked) -> Stage:
     return annealing(chat, asked.endpoint.model, settings, asked.workers)
 
 
-def _run(place: Place, stages: list[Stage]) -> int:
+def _run(place: Work, loads: Sequence[Callable[[], Stage]]) -> int:
     """Take all videos through some stages; a line for each, and for each video left out."""
     from svlm_core.commands.console import errors, progress
-    from svlm_core.curation.pipeline import run_stage
+    from svlm_core.curation.cluster import Cluster
+    from svlm_core.curation.pipeline import here, run_stage
 
-    at = place.workplace()
-    for stage in stages:
-        with progress(errors(), len(at.names())) as moved:
-            told = partial(_moved, moved, stage.name)
-            tally = run_stage(stage, at, told)
-        print('\n'.join(_told(tally)), flush=True)
+    at, stages = place.workplace(), [load() for load in loads]  # mistakes are told before work
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster(place.ray)) if place.ray else None
+        for stage, load in zip(stages, loads, strict=True):
+            maker = cluster.maker(load) if cluster else here
+            with progress(errors(), len(at.names())) as moved:
+                tally = run_stage(stage, at, partial(_moved, moved, stage.name), maker)
+            print('\n'.join(_told(tally)), flush=True)
     return 0
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class EndpointFlags:
     """A model behind an OpenAI-compatible endpoint; nothing is sent to any other place."""
 
-    base_url: str = ''  # address of the server, as http://localhost:8000/v1
-    model: str = ''  # name of the model there
+    base_url: str = ''  # of an OpenAI-compatible server, as http://localhost:8000/v1
+    model: str = ''  # name of the model at --base-url
     key_variable: str = ''  # environment variable that holds its key; empty: no key is sent
     timeout: float = 120.0  # seconds to wait for a reply
     tries: int = 8  # times that a request is sent before the command gives up

@@ -38,6 +38,7 @@ def transcribing(videos: Path, settings: Transcribing) -> Stage:
         'probe',
         heard,
         lambda name, facts: _product(facts, listener.transcript(videos / name)),
+        computes=settings.device != 'cpu',
     )
 
 

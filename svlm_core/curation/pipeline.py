@@ -33,13 +33,25 @@ class Product:
     left_out: str = ''
 
 
+def as_json(content: Any) -> str:
+    """The text of a product."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + '\n'
+
+
+def as_lines(rows: Any) -> str:
+    """The text of a product that is a list, a line for each of it."""
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    return ''.join(f'{line}\n' for line in lines)
+
+
 @dataclass(frozen=True)
 class Stage:
     """A step of curation.
 
     `make` gets the name of a video and the product of the stage `after` (None for the first).
     `settings` are all that its product depends on besides these, `also` is further input by the
-    name of a video.
+    name of a video. `text` is how a product is written, to a file with this `ending`. One that
+    `computes` takes a GPU where there is one.
     """
 
     name: str
@@ -47,6 +59,9 @@ class Stage:
     settings: Any
     make: Callable[[str, Any], Product]
     also: Callable[[str], str] = lambda name: ''
+    text: Callable[[Any], str] = as_json
+    ending: str = '.json'
+    computes: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,15 +90,15 @@ class Workplace:
         every = sorted(
             path.relative_to(self.videos).as_posix()
             for path in self.videos.rglob('*')
-            if path.suffix.lower() in VIDEOS and path.is_file()
+            if is_video(path)
         )
         if not every:
             raise SourceError(f'{self.videos} holds no videos ({" ".join(VIDEOS)})')
         return [name for name in every if self.shard.holds(name)]
 
-    def product(self, stage: str, name: str) -> Path:
+    def product(self, stage: str, name: str, ending: str = '.json') -> Path:
         """Where a stage leaves what it makes of a video."""
-        return self.output / stage / f'{name}.json'
+        return self.output / stage / f'{name}{ending}'
 
     def manifest(self) -> Manifest:
         """What has been done so far. Raises CurationError where shards wait to be merged."""
@@ -146,39 +161,64 @@ BEFORE: dict[str, tuple[str, ...]] = {
 }
 
 
+# What is to be made: by name, what the stage before has made of the video.
+Waiting = Mapping[str, Entry | None]
+Maker = Callable[[Stage, Workplace, Waiting], Iterator[tuple[str, Product]]]
+
+
+def here(stage: Stage, place: Workplace, waiting: Waiting) -> Iterator[tuple[str, Product]]:
+    """Make one product after the other in this process."""
+    for name, before in waiting.items():
+        yield name, make(stage, place, name, before)
+
+
+def make(stage: Stage, place: Workplace, name: str, before: Entry | None) -> Product:
+    """What a stage makes of a video. Raises CurationError, and what the stage raises."""
+    return stage.make(name, place.load(stage.after, name, before) if before else None)
+
+
 def run_stage(
-    stage: Stage, place: Workplace, moved: Callable[[int, str], None] = lambda done, name: None
+    stage: Stage,
+    place: Workplace,
+    moved: Callable[[int, str], None] = lambda done, name: None,
+    maker: Maker = here,
 ) -> Tally:
     """Take every video of the shard through a stage; `moved` is told how many are done.
 
-    Raises CurationError for a video that has not been through the stage before, and what the
-    stage raises. What was done by then stays done.
+    `maker` makes what is missing, in any order. Raises CurationError for a video that has not
+    been through the stage before, and what the stage raises. What was done by then stays done.
     """
     manifest, names = place.manifest(), place.names()
-    settings, counts, left_out, fresh = digest(stage.settings), Counter[str](), dict[str, str](), 0
-    for number, name in enumerate(names):
-        moved(number, name)
+    settings, waiting, sources = digest(stage.settings), dict[str, Entry | None](), {}
+    for name in names:
         before = place.entry(manifest, stage.after, name) if stage.after else None
         if stage.after and before is None:
             continue
         # The output of the stage before comes first: `entry` compares it.
-        source = f'{before.output if before else ""}{stage.also(name)}'
+        sources[name] = f'{before.output if before else ""}{stage.also(name)}'
         entry = manifest[name].get(stage.name)
-        path = place.product(stage.name, name)
-        if not (_same(entry, settings, source) and _is_on_disk(path, entry)):
-            content = place.load(stage.after, name, before) if before else None
-            product = stage.make(name, content)
-            entry = Entry(
-                settings, source, _write(path, product), product.left_out, dict(product.counts)
-            )
-            manifest.record(name, stage.name, entry)
-            fresh += 1
-        assert entry is not None
-        counts.update(entry.counts)
-        if entry.left_out:
-            left_out[name] = entry.left_out
-    moved(len(names), '')
-    return Tally(stage.name, len(names), fresh, left_out, dict(counts))
+        path = place.product(stage.name, name, stage.ending)
+        if not (_same(entry, settings, sources[name]) and _is_on_disk(path, entry)):
+            waiting[name] = before
+    done = len(names) - len(waiting)
+    moved(done, next(iter(waiting), ''))
+    for number, (name, product) in enumerate(maker(stage, place, waiting), 1):
+        output = _write(place.product(stage.name, name, stage.ending), stage.text(product.content))
+        counts = dict(product.counts)
+        entry = Entry(settings, sources[name], output, product.left_out, counts)
+        manifest.record(name, stage.name, entry)
+        moved(done + number, name)
+    entries = {name: manifest[name][stage.name] for name in sources}
+    total = Counter[str]()
+    for entry in entries.values():
+        total.update(entry.counts)
+    left_out = {name: entry.left_out for name, entry in entries.items() if entry.left_out}
+    return Tally(stage.name, len(names), len(waiting), left_out, dict(total))
+
+
+def is_video(path: Path) -> bool:
+    """Whether a path is a file that is called like a video."""
+    return path.suffix.lower() in VIDEOS and path.is_file()
 
 
 def fingerprint(path: Path) -> str:
@@ -203,8 +243,7 @@ def _is_on_disk(path: Path, entry: Entry | None) -> bool:
     return entry is not None and path.is_file() and _digest(path.read_bytes()) == entry.output
 
 
-def _write(path: Path, product: Product) -> str:
-    text = json.dumps(product.content, ensure_ascii=False, allow_nan=False, indent=1) + '\n'
+def _write(path: Path, text: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
     return _digest(text.encode('utf-8'))

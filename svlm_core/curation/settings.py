@@ -28,10 +28,10 @@ class Transcribing:
 
     transcripts: Path | None = None  # JSON of whisperX or LiveCC: a folder, or a file of lines
     speech_model: str = ''  # of faster-whisper: a folder, or a name that it may download
-    language: str = ''  # spoken language, as en; empty: the model finds out
-    device: str = 'auto'  # where the model runs: auto, cpu, cuda
-    compute_type: str = 'default'  # its precision: default, float16, int8, ...
-    batch: int = 1  # pieces of sound at a time
+    language: str = ''  # spoken language, as en; empty: the speech model finds out
+    device: str = 'auto'  # where the speech model runs: auto, cpu, cuda
+    compute_type: str = 'default'  # precision of the speech model: default, float16, int8, ...
+    batch: int = 1  # pieces of sound that the speech model hears at a time
 
     def __post_init__(self) -> None:
         _hold(self.batch >= 1, '--batch of at least 1')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from matches import film, heard, save
+from matches import contents, film, heard, save
 from svlm_core import cli
 
 
@@ -45,13 +45,6 @@ def curate(season: Path, tmp_path: Path) -> Callable[..., int]:
         return cli.main(['curate', step, *place, *flags, *words])
 
     return run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a curation but the replies of models, by name."""
-    files = (path for path in folder.rglob('*') if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: p.read_bytes() for name, p in names.items() if not name.startswith('replies')}
 
 
 @pytest.fixture(scope='session')

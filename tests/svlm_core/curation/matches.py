@@ -80,3 +80,10 @@ def editor(request: dict[str, Any]) -> str:
         edited = text.replace('Jonson', 'Johnson') if decision == 'edit' else ''
         rows.append({'sentence': int(number), 'decision': decision, 'text': edited})
     return json.dumps({'decisions': rows})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a curation but the replies of models, by name."""
+    files = (path for path in folder.rglob('*') if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: p.read_bytes() for name, p in names.items() if not name.startswith('replies')}

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from chat_server import chat_server
-from conftest import contents
-from matches import editor, heard, save, sentence
+from matches import contents, editor, heard, save, sentence
 from svlm_core import cli
 from svlm_core.training.annotations import AnnotationFile
 
