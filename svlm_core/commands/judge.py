@@ -20,7 +20,8 @@ class Judge:
     Every window of the references is judged twice, A before B and B before A. With --base-url a
     model judges; without, words and events that agree with the references are counted, which
     needs no network. The win rate comes with a bootstrap 95 % interval over videos; votes that a
-    model does not give are counted as such. A run that was stopped goes on where it was.
+    model does not give are counted as such. A run that was stopped goes on where it was. What
+    `svlm caption VIDEOS --output DIR` wrote is in DIR/caption.
 
       svlm judge ours.jsonl theirs.jsonl --references clips.jsonl --output judged
       svlm judge A B --references FILE --output DIR --base-url http://HOST/v1 --model NAME
@@ -92,10 +93,11 @@ def _told(summary: dict) -> list[str]:
         rate = (
             f'A wins {of["win_rate_A"]:.2%} of the votes (95 % interval {low:.2%} to {high:.2%})'
         )
+    left = len(of['windows_not_shown'])
     return [
         rate,
         f'{of["windows"]} windows of {len(summary["per_video"])} videos, {of["votes"]:g} votes, '
-        f'{of["invalid_votes"]} invalid; {len(of["windows_not_shown"])} windows not judged, '
-        'because one side was not shown all of them',
+        f'{of["invalid_votes"]} invalid',
+        *[f'{left} windows not judged: one side was not shown all of them'] * bool(left),
         f'judge: {summary["made"]["judge"]}',
     ]
