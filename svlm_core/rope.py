@@ -94,8 +94,8 @@ class Rotary:
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine tables, each (n, head_dim) float32, of `positions` (3, n).
 
-        Whole positions below LINE are looked up, if the host knows them: all there are, but for
-        odd frame rates and hours of native ones.
+        Whole positions from 0 to LINE are looked up, if the host knows them: all there are, but
+        for odd frame rates, hours of native ones, and rounds that are brought back.
         """
         places = positions.int()
         if places.device.type == 'cpu' and _on_line(places, positions):
@@ -139,7 +139,8 @@ def line(spec: RopeSpec, device: torch.device, dtype: torch.dtype) -> tuple[Tens
 
 
 def _on_line(places: Tensor, positions: Tensor) -> bool:
-    return bool(places.numel() and (places == positions).all() and places.max() < LINE)
+    whole = places.numel() and (places == positions).all()
+    return bool(whole and places.min() >= 0 and places.max() < LINE)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

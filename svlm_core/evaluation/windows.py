@@ -23,6 +23,8 @@ from svlm_core.evaluation.judging import Bout
 from svlm_core.records import Record
 from svlm_core.shapes import Listed, Misfit, Shape, Span, Table, Text
 
+CAPTIONS = 'captions.jsonl'  # all that were made in a run
+
 _REFERENCE = Table(
     {'video': Text(filled=True), 'content': Listed(Span(ordered=False))},
     {'title': Text(), 'category': Text(), 'preasr': Text()},
@@ -141,8 +143,14 @@ def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
 
 
 def row_files(path: Path) -> list[Path]:
-    """A file itself, or all .jsonl files in a folder. Raises SourceError where it has none."""
-    files = sorted(path.rglob('*.jsonl')) if path.is_dir() else [path]
+    """A file itself, or what is in a folder: the file of all its captions, or all .jsonl files.
+
+    Raises SourceError where it has none.
+    """
+    if not path.is_dir():
+        return [path]
+    whole = path / CAPTIONS
+    files = [whole] if whole.is_file() else sorted(path.rglob('*.jsonl'))
     if not files:
         raise SourceError(f'{path} holds no .jsonl files')
     return files

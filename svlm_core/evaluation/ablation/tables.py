@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from svlm_core.evaluation.ablation.grid import Grid
 from svlm_core.evaluation.ablation.growth import COSTS, exponent
 from svlm_core.evaluation.ablation.trials import Kept
 from svlm_core.evaluation.bootstrap import interval, mean
+from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.identity import Identity
 from svlm_core.evaluation.judging import win_rate
 from svlm_core.evaluation.measures import EVER, Cost, Measure, Right, Span
@@ -31,7 +32,7 @@ MEASURES: dict[str, Measure] = {
     'facts': Right(('recall',)),
     'counts': Right(('count',)),
 }
-PER_SECOND: dict[str, Measure] = {
+PER_SECOND: dict[str, Callable[[Sequence[Mark]], float]] = {
     'held': Cost(held=True),
     'encoded': Cost(held=False),
     'ms': lambda marks: 1000 * mean([mark.spent for mark in marks]),

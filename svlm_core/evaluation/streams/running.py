@@ -22,9 +22,8 @@ from svlm_core.errors import OutputError, SourceError
 from svlm_core.evaluation.identity import Identity, begin_folder
 from svlm_core.evaluation.streams.benchmark import Benchmark, Setting, Stretch
 from svlm_core.evaluation.streams.captioning import Captioner, Told
+from svlm_core.evaluation.windows import CAPTIONS
 from svlm_core.timeline import whole, write_whole
-
-CAPTIONS = 'captions.jsonl'
 
 Moved = Callable[[float, str], None]  # how many seconds are done, and of which video
 

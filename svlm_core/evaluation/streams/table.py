@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.errors import OutputError, SettingsError, SourceError
-from svlm_core.evaluation.duel import Result, content_of, duel
-from svlm_core.evaluation.identity import RUN, Identity
+from svlm_core.evaluation.duel import Result, duel
+from svlm_core.evaluation.identity import RUN, Identity, file_hash
 from svlm_core.evaluation.judging import Judge
 from svlm_core.evaluation.streams.benchmark import Benchmark
-from svlm_core.evaluation.streams.running import CAPTIONS
-from svlm_core.evaluation.windows import Captions, Window, read_captions
+from svlm_core.evaluation.windows import CAPTIONS, Captions, Window, read_captions, row_files
 from svlm_core.timeline import write_whole
 
 RESULTS = 'results.json'
@@ -33,7 +32,7 @@ SEEN = ('mode', 'policy', 'frames', 'pixels', 'positions', 'model', 'settings')
 class Side:
     """Captions by the name that the table has for them.
 
-    `content` is what they are, by a hash; `made` how they came about, if svlm made them.
+    `content` is what they are, by name and hash; `made` how they came about, if svlm made them.
     """
 
     name: str
@@ -54,7 +53,7 @@ def read_side(named: str, benchmark: Benchmark) -> Side:
     if (path / RUN).is_file() and not (path / CAPTIONS).is_file():
         raise SourceError(f'{path} is not finished: run `svlm streams` into it again')
     captions = read_captions(path, [window.video for window in benchmark.windows])
-    return Side(name, content_of(path), captions, _made(path / RUN))
+    return Side(name, f'{path.name} {file_hash(row_files(path))}', captions, _made(path / RUN))
 
 
 def rows(
@@ -80,8 +79,9 @@ def rows(
             result = duel(benchmark.windows, a.captions, b.captions, judge, workers, told)
         except SourceError as error:
             raise SourceError(f'{pair}: {error}') from error
-        _write_scores(output / 'scores' / f'{pair}.jsonl', result, shared['judge'])
         identity = _identity(a, shared)
+        scores = output / 'scores' / f'{pair}.jsonl'
+        _write_scores(scores, result, shared['judge'], identity.digest)
         for category, part in _parts(result):
             found.append(
                 {
@@ -174,10 +174,10 @@ def _made(path: Path) -> dict[str, Any]:
     return content if whole else {}
 
 
-def _write_scores(path: Path, result: Result, judge: str) -> None:
+def _write_scores(path: Path, result: Result, judge: str, run: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f'{path.parent} cannot be made: {error.strerror}') from error
-    lines = (json.dumps(score.to_json(judge), ensure_ascii=False) for score in result.scores)
+    lines = (json.dumps(score.to_json(judge, run), ensure_ascii=False) for score in result.scores)
     write_whole(path, ''.join(f'{line}\n' for line in lines))
