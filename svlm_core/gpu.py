@@ -9,6 +9,7 @@ every function here does the same work at once and in order.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,11 +30,21 @@ def replays(device: torch.device) -> bool:
 class Replayed:
     """Work that runs again and again over buffers that stay where they are.
 
-    On a GPU it is one graph, captured here. Each call returns a tensor of its own.
+    On a GPU it is one graph, captured here. Each call returns a tensor of its own. Where the
+    kernels of a machine cannot be captured, a warning says so, and they are launched one by one.
     """
 
     def __init__(self, work: Work, device: torch.device) -> None:
-        self._run = capture(work, device) if replays(device) else work
+        self._run = work
+        if not replays(device):
+            return
+        try:
+            self._run = capture(work, device)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).partition('\n')[0]
+            warnings.warn(f'no graph on {device}, words take longer: {reason}', stacklevel=2)
 
     def __call__(self) -> Tensor:
         return self._run()

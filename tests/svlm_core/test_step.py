@@ -36,6 +36,21 @@ def test_words_are_the_same_with_a_captured_step_and_without(engine, captures, p
         assert said(watch(engine.open(small(**policy, sampling=GREEDY)), range(6))) == captured
 
 
+@pytest.mark.filterwarnings('ignore:no graph')  # the tower says so too, at the first round
+def test_what_cannot_be_captured_is_launched_piece_by_piece_and_that_is_said(
+    engine, captures, monkeypatch
+):
+    captured = said(watch(engine.open(small(sampling=GREEDY)), range(6)))
+
+    def refuse(work, device):
+        raise RuntimeError('operation not permitted when stream is capturing\nCompile with ...')
+
+    monkeypatch.setattr(gpu, 'capture', refuse)
+    with pytest.warns(UserWarning, match='no graph on cpu, words take longer: operation not perm'):
+        stream = engine.open(small(sampling=GREEDY))
+    assert said(watch(stream, range(6))) == captured
+
+
 def test_the_same_seed_gives_the_same_words_with_a_captured_step(engine, captures):
     first, second = (said(watch(engine.open(small()), range(6))) for _ in range(2))
     assert first == second
