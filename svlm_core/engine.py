@@ -52,7 +52,7 @@ def _parameters(model: Model) -> int:
 
 
 class StreamingVLM:
-    """A Qwen2.5-VL checkpoint ready to watch streams. All its streams share the weights."""
+    """A checkpoint ready to watch streams. All its streams share the weights."""
 
     def __init__(self, model: Model, tokenizer: ChatTokenizer, info: EngineInfo) -> None:
         self.info = info

@@ -27,27 +27,33 @@ class RopeSpec:
     """What a checkpoint says of its rotation: head size, base, axis sections, clock.
 
     `sections` are counts of frequencies per axis (t, h, w) and sum to `head_dim / 2`;
-    `tokens_per_second` is the length of one second on the time axis.
+    `tokens_per_second` is the length of one second on the time axis; None, as in Qwen2-VL: the
+    axis counts temporal steps, however long.
     """
 
     head_dim: int
     theta: float
     sections: tuple[int, int, int]
-    tokens_per_second: float
+    tokens_per_second: float | None
 
 
-def grid_positions(grid: Grid, seconds_per_grid: float, rate: float) -> np.ndarray:
+def grid_positions(grid: Grid, seconds_per_grid: float, rate: float | None) -> np.ndarray:
     """Positions (3, t*h*w) of a vision grid that starts at 0.
 
     The time axis advances by `seconds_per_grid * rate` per temporal step and is not rounded:
-    at 8 fps the grids of a second lie half a position apart.
+    at 8 fps the grids of a second lie half a position apart. Without a rate it advances by one.
     """
     t, h, w = np.indices(grid, dtype=np.float32).reshape(3, -1)
-    return np.stack([t * np.float32(seconds_per_grid) * np.float32(rate), h, w])
+    if rate is not None:
+        t = t * np.float32(seconds_per_grid) * np.float32(rate)
+    return np.stack([t, h, w])
 
 
 def lay_out(
-    runs: Iterable[tuple[int, Grid | None]], start: float, seconds_per_grid: float, rate: float
+    runs: Iterable[tuple[int, Grid | None]],
+    start: float,
+    seconds_per_grid: float,
+    rate: float | None,
 ) -> np.ndarray:
     """Positions (3, n) float32 of consecutive runs, each `(tokens, grid)`; text has no grid.
 

@@ -51,7 +51,7 @@ class Costs:
         v = self.vision
         steps, patches = grid[0], grid[1] * grid[2]  # patches of one step
         window = (v.window_size // v.patch_size) ** 2
-        block = v.hidden_size * (4 * v.hidden_size + 3 * v.intermediate_size)
+        block = v.hidden_size * (4 * v.hidden_size + (3 if v.gated else 2) * v.intermediate_size)
         full = len([n for n in v.full_attention_blocks if n < v.depth])
         pairs = patches * (full * patches + (v.depth - full) * min(window, patches))
         cell = v.merge_size**2

@@ -19,7 +19,7 @@ from svlm_core.model.quantised import pack_layers
 from svlm_core.model.vision import VisionTower
 from svlm_core.model.weights import blank, fill, read_weights, weights_of
 
-# Mean and deviation of pixels that CLIP was trained with, and Qwen2.5-VL after it.
+# Mean and deviation of pixels that CLIP was trained with, and Qwen2-VL after it.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -44,12 +44,12 @@ class Model:
 def load(
     folder: Path | str, device: str = 'auto', dtype: str = 'auto', attention: str = 'auto'
 ) -> Model:
-    """Load a Qwen2.5-VL from a Hugging Face folder of safetensors, in either layout.
+    """Load a Qwen2.5-VL or Qwen2-VL from a Hugging Face folder of safetensors, in either layout.
 
     `device` is 'auto' (the first GPU, else the CPU) or a name that PyTorch knows; `dtype` is
     'auto' (as saved, on the CPU float32), 'float32', 'bfloat16' or 'float16'; `attention` is
     'auto' (the fastest back end that runs) or the name of one.
-    Raises CheckpointError when the folder is no complete checkpoint of a Qwen2.5-VL,
+    Raises CheckpointError when the folder is no complete checkpoint of either,
     SettingsError for a device or a type that is not there.
     """
     folder = Path(folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape of a Qwen2.5-VL, read from the `config.json` of a Hugging Face checkpoint.
+"""The shape of a Qwen2.5-VL or Qwen2-VL, from the `config.json` of a Hugging Face checkpoint.
 
 Two layouts are in use: text fields at the top level (as the models were published) and nested
 under `text_config` (as later versions of transformers write them).
@@ -15,7 +15,10 @@ from typing import Any
 from svlm_core.errors import CheckpointError
 from svlm_core.rope import RopeSpec
 
-ARCHITECTURE = 'Qwen2_5_VLForConditionalGeneration'
+ARCHITECTURES = {  # by model_type
+    'qwen2_5_vl': 'Qwen2_5_VLForConditionalGeneration',
+    'qwen2_vl': 'Qwen2VLForConditionalGeneration',
+}
 DTYPES = ('float32', 'bfloat16', 'float16')
 BITS = (8, 4)  # of quantised weights
 QUANTISED = 'svlm'  # their quant_method in config.json
@@ -33,6 +36,17 @@ VISION_DEFAULTS = {
     'out_hidden_size': 3584,
     'tokens_per_second': 4,
     'hidden_act': 'silu',
+}
+QWEN2_VL_DEFAULTS = {
+    'depth': 32,
+    'embed_dim': 1280,
+    'hidden_size': 3584,  # of the vision tokens
+    'mlp_ratio': 4,
+    'num_heads': 16,
+    'patch_size': 14,
+    'spatial_merge_size': 2,
+    'temporal_patch_size': 2,
+    'hidden_act': 'quick_gelu',
 }
 
 
@@ -54,7 +68,11 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """Sizes of the vision tower; patches, merge and window in pixels, patches and pixels."""
+    """Sizes of the vision tower; patches, merge and window in pixels, patches and pixels.
+
+    `gated`: RMSNorm and gated feed-forward layers, as in Qwen2.5-VL; else LayerNorm and two
+    plain ones, as in Qwen2-VL. `tokens_per_second` None: see RopeSpec.
+    """
 
     depth: int
     hidden_size: int
@@ -66,8 +84,9 @@ class VisionConfig:
     window_size: int
     full_attention_blocks: tuple[int, ...]
     out_hidden_size: int
-    tokens_per_second: float
+    tokens_per_second: float | None
     in_channels: int
+    gated: bool
 
 
 @dataclass(frozen=True)
@@ -94,12 +113,13 @@ def parse_config(raw: dict[str, Any], where: Path | str = 'config.json') -> Mode
     """The configuration in the content of a `config.json`; `where` names it in errors."""
     _check_architecture(raw, where)
     text = {**raw, **(raw.get('text_config') or {})}
-    vision = {**VISION_DEFAULTS, **(raw.get('vision_config') or {})}
     dtype = raw.get('dtype') or raw.get('torch_dtype') or text.get('dtype') or 'float32'
     try:
+        vision = _vision_fields(raw)
+        tower = _vision(vision)
         config = ModelConfig(
-            text=_text(text, raw.get('tie_word_embeddings', False), vision['tokens_per_second']),
-            vision=_vision(vision),
+            text=_text(text, raw.get('tie_word_embeddings', False), tower.tokens_per_second),
+            vision=tower,
             dtype=str(dtype),
             video_token_id=int(raw['video_token_id']),
             bits=_bits(raw),
@@ -119,7 +139,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError as error:
         raise CheckpointError(
-            f'{path} is missing: give the folder of a Hugging Face checkpoint of Qwen2.5-VL'
+            f'{path} is missing: give the folder of a Hugging Face checkpoint of Qwen2.5-VL '
+            'or Qwen2-VL'
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f'{path} cannot be read: {error}') from error
@@ -129,12 +150,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_architecture(raw: dict[str, Any], where: Path | str) -> None:
-    names = raw.get('architectures') or [ARCHITECTURE]
-    if raw.get('model_type') != 'qwen2_5_vl' or ARCHITECTURE not in names:
-        found = f'{", ".join(map(str, names))} (model_type {raw.get("model_type")})'
-        raise CheckpointError(
-            f'{where} describes {found}: only {ARCHITECTURE} (model_type qwen2_5_vl) is supported'
-        )
+    kind = str(raw.get('model_type'))
+    expected = ARCHITECTURES.get(kind)
+    names = raw.get('architectures') or [expected]
+    if expected is None or expected not in names:
+        found = f'{", ".join(map(str, names))} (model_type {kind})'
+        known = ' and '.join(f'{name} (model_type {key})' for key, name in ARCHITECTURES.items())
+        raise CheckpointError(f'{where} describes {found}: only {known} are supported')
     if 'quantization_config' in raw and _bits(raw) not in BITS:
         raise CheckpointError(
             f'{where} describes weights that something else has quantised: give a float32, '
@@ -150,7 +172,7 @@ def _bits(raw: dict[str, Any]) -> int | None:
     return found.get('bits')
 
 
-def _text(raw: dict[str, Any], tied: bool, tokens_per_second: float) -> TextConfig:
+def _text(raw: dict[str, Any], tied: bool, tokens_per_second: float | None) -> TextConfig:
     scaling = raw.get('rope_parameters') or raw['rope_scaling']
     head_dim = raw['hidden_size'] // raw['num_attention_heads']
     first, second, third = map(int, scaling['mrope_section'])
@@ -158,7 +180,7 @@ def _text(raw: dict[str, Any], tied: bool, tokens_per_second: float) -> TextConf
         head_dim=head_dim,
         theta=float(scaling.get('rope_theta') or raw['rope_theta']),
         sections=(first, second, third),
-        tokens_per_second=float(tokens_per_second),
+        tokens_per_second=tokens_per_second,
     )
     return TextConfig(
         vocab_size=int(raw['vocab_size']),
@@ -174,6 +196,24 @@ def _text(raw: dict[str, Any], tied: bool, tokens_per_second: float) -> TextConf
     )
 
 
+def _vision_fields(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its vision tower, under the names of Qwen2.5-VL."""
+    said = raw.get('vision_config') or {}
+    if raw['model_type'] == 'qwen2_5_vl':
+        return {**VISION_DEFAULTS, **said, 'gated': True}
+    said = {**QWEN2_VL_DEFAULTS, **said}
+    return {
+        **said,
+        'hidden_size': said['embed_dim'],
+        'intermediate_size': int(said['embed_dim']) * int(said['mlp_ratio']),
+        'out_hidden_size': said['hidden_size'],
+        'window_size': int(said['patch_size']) * int(said['spatial_merge_size']),  # of no block
+        'fullatt_block_indexes': range(int(said['depth'])),
+        'tokens_per_second': None,
+        'gated': False,
+    }
+
+
 def _vision(raw: dict[str, Any]) -> VisionConfig:
     return VisionConfig(
         depth=int(raw['depth']),
@@ -186,8 +226,9 @@ def _vision(raw: dict[str, Any]) -> VisionConfig:
         window_size=int(raw['window_size']),
         full_attention_blocks=tuple(map(int, raw['fullatt_block_indexes'])),
         out_hidden_size=int(raw['out_hidden_size']),
-        tokens_per_second=float(raw['tokens_per_second']),
+        tokens_per_second=float(raw['tokens_per_second']) if raw['gated'] else None,
         in_channels=int(raw.get('in_channels') or raw.get('in_chans') or 3),
+        gated=raw['gated'],
     )
 
 
@@ -200,12 +241,14 @@ def _contradiction(
         return problem
     scaling = raw_text.get('rope_parameters') or raw_text['rope_scaling']
     kind = scaling.get('rope_type') or scaling.get('type') or 'default'
-    activations = {raw_text.get('hidden_act', 'silu'), raw_vision['hidden_act']}
+    thinks, sees = raw_text.get('hidden_act', 'silu'), raw_vision['hidden_act']
+    expected = 'silu' if vision.gated else 'quick_gelu'
     checks = [
         (kind in {'default', 'mrope'}, f'rope type {kind} is not supported: only mrope is'),
         (config.dtype in DTYPES, f'dtype {config.dtype} is not one of {", ".join(DTYPES)}'),
         (not raw_text.get('use_sliding_window'), 'sliding window attention is not supported'),
-        (activations == {'silu'}, f'activation {activations} is not supported: only silu is'),
+        (thinks == 'silu', f'activation {thinks} is not supported: only silu is'),
+        (sees == expected, f'vision activation {sees} is not supported: only {expected} is'),
         (
             2 * sum(rope.sections) == rope.head_dim,
             f'mrope_section {rope.sections} does not sum to half the head size {rope.head_dim}',

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vision tower of Qwen2.5-VL (arXiv 2502.13923, section 2.1.1) and the patches it reads.
 
+That of Qwen2-VL (arXiv 2409.12191, section 2.1) is the same but for its norms, its feed-forward
+layers, and that every block attends within the whole temporal step.
+
 Frames become patches of two frames each; blocks attend within windows, a few of them within the
 whole temporal step; 2x2 patches merge into one token. Nothing attends across temporal steps.
 Shape legend: N patches of a video, t*h*w of its grid; L patches of a window; H heads, D head size.
@@ -18,7 +21,7 @@ from torch.nn import functional
 
 from svlm_core.errors import FrameError
 from svlm_core.model.config import VisionConfig
-from svlm_core.model.layers import GatedMLP, RMSNorm
+from svlm_core.model.layers import MLP, GatedMLP, RMSNorm
 from svlm_core.rope import Grid, rotate
 
 EPS = 1e-6  # of every norm; the checkpoints do not say it
@@ -159,10 +162,11 @@ class Block(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.norm1 = RMSNorm(config.hidden_size, EPS)
+        size, inner = config.hidden_size, config.intermediate_size
+        self.norm1 = _norm(config)
         self.attn = Attention(config)
-        self.norm2 = RMSNorm(config.hidden_size, EPS)
-        self.mlp = GatedMLP(config.hidden_size, config.intermediate_size, bias=True)
+        self.norm2 = _norm(config)
+        self.mlp = GatedMLP(size, inner, bias=True) if config.gated else MLP(size, inner)
 
     def forward(self, x: Tensor, plan: Layout, spans: Spans) -> Tensor:
         x = x + self.attn(self.norm1(x), plan, spans)
@@ -210,7 +214,7 @@ class Merger(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         inner = config.hidden_size * config.merge_size**2
-        self.ln_q = RMSNorm(config.hidden_size, EPS)
+        self.ln_q = _norm(config)
         self.mlp = nn.Sequential(
             nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, config.out_hidden_size)
         )
@@ -218,6 +222,11 @@ class Merger(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         cells = self.ln_q(x).view(-1, self.mlp[0].in_features)  # (N / merge^2, inner)
         return self.mlp(cells)
+
+
+def _norm(config: VisionConfig) -> nn.Module:
+    kind = RMSNorm if config.gated else nn.LayerNorm
+    return kind(config.hidden_size, EPS)
 
 
 def _check(frames: Tensor, config: VisionConfig) -> None:

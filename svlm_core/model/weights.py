@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights in safetensors files, under the names of published Qwen2.5-VL checkpoints.
+"""Weights in safetensors files, under the names of published checkpoints.
 
 Those are `model.*` and `lm_head.weight` for the language model and `visual.*` for the vision
 tower. Later versions of transformers put other prefixes before them; those are read too.
@@ -120,8 +120,8 @@ def read_weights(
             ) from error
     if unknown:
         raise CheckpointError(
-            f'{folder} has weights that Qwen2.5-VL does not: {_listed(unknown)}: give a plain '
-            'checkpoint, neither an adapter nor one that something else has quantised'
+            f'{folder} has weights that its architecture does not: {_listed(unknown)}: give a '
+            'plain checkpoint, neither an adapter nor one that something else has quantised'
         )
     if missing := shapes.keys() - weights:
         raise CheckpointError(f'{folder} lacks weights: {_listed(missing)}: download it again')

@@ -56,6 +56,12 @@ def test_the_grids_of_8_fps_lie_half_a_position_apart():
     np.testing.assert_array_equal(after, [13, 13, 13])
 
 
+def test_without_a_clock_the_grids_of_8_fps_lie_one_position_apart():
+    laid = lay_out([(12, (4, 1, 3)), (1, None)], 10, 2 / 8, None)
+    np.testing.assert_array_equal(laid[0], [*np.repeat([10, 11, 12, 13], 3), 14])
+    np.testing.assert_array_equal(laid[2], [*np.tile([10, 11, 12], 4), 14])
+
+
 def test_the_next_text_follows_the_maximum_over_all_axes_even_a_broken_one():
     after = lay_out([(4, (4, 1, 1)), (2, None)], 0, 2 / 8, 2)
     np.testing.assert_array_equal(after[:, -2:], [[2.5, 3.5]] * 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random Qwen2.5-VL models, each both as stock transformers and as ours, from one folder."""
+"""Random models, each both as stock transformers and as ours, from one folder."""
 
 from __future__ import annotations
 

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+)
 
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.language import Continuation
@@ -19,6 +24,12 @@ from svlm_core.rope import Rotary, lay_out
 
 PARITY = Path(__file__).resolve().parents[2] / 'parity' / 'checkpoint'
 VIDEO, VOCABULARY = 90, 96
+
+Stock = Qwen2_5_VLForConditionalGeneration | Qwen2VLForConditionalGeneration
+STOCK: dict[str, tuple[Any, Any]] = {  # configuration and model of a model_type
+    'qwen2_5_vl': (Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration),
+    'qwen2_vl': (Qwen2VLConfig, Qwen2VLForConditionalGeneration),
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Case:
     full: tuple[int, ...] = (1,)
     tied: bool = False
     theta: float = 1e6
+    kind: str = 'qwen2_5_vl'
 
 
 CASES = [
@@ -48,6 +60,8 @@ CASES = [
     Case('one merged patch a window', window=28, full=(), depth=2),
     Case('full attention only', full=(0, 1), depth=2, layers=1, heads=14, kv_heads=2),
     Case('windows of three', window=84, full=(2,), vision_heads=4, vision_head_dim=8, layers=4),
+    Case('Qwen2-VL', heads=7, kv_heads=1, kind='qwen2_vl'),
+    Case('Qwen2-VL, tied', tied=True, vision_heads=1, vision_head_dim=20, kind='qwen2_vl'),
 ]
 
 
@@ -55,8 +69,8 @@ def config(case: Case) -> dict[str, Any]:
     """The `config.json` of a case, laid out as the models were published: flat."""
     size = case.heads * case.head_dim
     return {
-        'architectures': ['Qwen2_5_VLForConditionalGeneration'],
-        'model_type': 'qwen2_5_vl',
+        'architectures': [STOCK[case.kind][1].__name__],
+        'model_type': case.kind,
         'torch_dtype': 'float32',
         'hidden_size': size,
         'intermediate_size': 2 * size + 8,
@@ -78,28 +92,40 @@ def config(case: Case) -> dict[str, Any]:
         'video_token_id': VIDEO,
         'vision_start_token_id': 92,
         'vision_end_token_id': 93,
-        'vision_config': {
-            'depth': case.depth,
-            'hidden_act': 'silu',
-            'hidden_size': case.vision_heads * case.vision_head_dim,
-            'intermediate_size': 52,
-            'num_heads': case.vision_heads,
-            'in_channels': 3,
-            'out_hidden_size': size,
-            'patch_size': 14,
-            'spatial_merge_size': 2,
-            'temporal_patch_size': 2,
-            'window_size': case.window,
-            'fullatt_block_indexes': list(case.full),
-            'tokens_per_second': 2,
-        },
+        'vision_config': _tower(case, size),
     }
 
 
-def build(case: Case, seed: int = 0) -> Qwen2_5_VLForConditionalGeneration:
+def _tower(case: Case, size: int) -> dict[str, Any]:
+    """The `vision_config` of a case, whose vision tokens have this size."""
+    hidden = case.vision_heads * case.vision_head_dim
+    common = {
+        'depth': case.depth,
+        'num_heads': case.vision_heads,
+        'in_channels': 3,
+        'patch_size': 14,
+        'spatial_merge_size': 2,
+        'temporal_patch_size': 2,
+    }
+    if case.kind == 'qwen2_vl':
+        return {**common, 'embed_dim': hidden, 'hidden_size': size, 'mlp_ratio': 3}
+    return {
+        **common,
+        'hidden_act': 'silu',
+        'hidden_size': hidden,
+        'intermediate_size': 52,
+        'out_hidden_size': size,
+        'window_size': case.window,
+        'fullatt_block_indexes': list(case.full),
+        'tokens_per_second': 2,
+    }
+
+
+def build(case: Case, seed: int = 0) -> Stock:
     """Stock model of a case; norms and biases are random too, so that none can be left out."""
     torch.manual_seed(seed)
-    stock = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**config(case))).eval()
+    settings, model = STOCK[case.kind]
+    stock = model(settings(**config(case))).eval()
     with torch.no_grad():
         for name, weight in stock.named_parameters():
             around = 1 if 'norm' in name or 'ln_q' in name else 0
@@ -107,7 +133,7 @@ def build(case: Case, seed: int = 0) -> Qwen2_5_VLForConditionalGeneration:
     return stock
 
 
-def save_stock(stock: Qwen2_5_VLForConditionalGeneration, folder: Path) -> Path:
+def save_stock(stock: Stock, folder: Path) -> Path:
     stock.generation_config.eos_token_id = [1, 2]
     stock.save_pretrained(folder)
     return folder
@@ -122,7 +148,7 @@ def pixels(height: int, width: int, count: int = 2, seed: int = 0) -> Tensor:
 class Pair:
     """The same weights, twice."""
 
-    stock: Qwen2_5_VLForConditionalGeneration
+    stock: Stock
     ours: Model
 
 
@@ -171,7 +197,7 @@ def tell(model: Model, frames: Tensor, after: int = 12, seconds_per_grid: float 
     return Story(ids, x, positions, patches, grid)
 
 
-def stock_logits(stock: Qwen2_5_VLForConditionalGeneration, story: Story) -> Tensor:
+def stock_logits(stock: Stock, story: Story) -> Tensor:
     """Logits (n, vocabulary) that stock transformers gives for every token of a story."""
     output = stock(
         input_ids=story.ids[None],

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import Qwen2_5_VLConfig
 
-from stock_model import CASES, PARITY, config
+from stock_model import CASES, PARITY, STOCK, config
 from svlm_core.errors import CheckpointError
 from svlm_core.model.config import parse_config, read_config
 from svlm_core.rope import RopeSpec
@@ -46,6 +45,24 @@ PUBLISHED: dict[str, Any] = {
     'vocab_size': 152064,
 }
 
+# Where Qwen2-VL-7B, and LiveCC-7B made from it, say something else.
+QWEN2_VL: dict[str, Any] = {
+    'architectures': ['Qwen2VLForConditionalGeneration'],
+    'model_type': 'qwen2_vl',
+    'vision_config': {
+        'depth': 32,
+        'embed_dim': 1280,
+        'mlp_ratio': 4,
+        'num_heads': 16,
+        'in_chans': 3,
+        'hidden_size': 3584,
+        'patch_size': 14,
+        'spatial_merge_size': 2,
+        'spatial_patch_size': 14,
+        'temporal_patch_size': 2,
+    },
+}
+
 
 def test_the_published_7b_model() -> None:
     found = parse_config(PUBLISHED)
@@ -67,12 +84,23 @@ def test_fields_that_a_fine_tune_leaves_out_are_those_of_the_published_tower() -
     )
 
 
+def test_the_published_qwen2_vl_7b_model() -> None:
+    found = parse_config({**PUBLISHED, **QWEN2_VL})
+    assert found.text == replace(
+        parse_config(PUBLISHED).text, rope=RopeSpec(128, 1e6, (16, 24, 24), None)
+    )
+    tower = found.vision
+    assert (tower.depth, tower.heads, tower.hidden_size) == (32, 16, 1280)
+    assert (tower.intermediate_size, tower.out_hidden_size, tower.gated) == (5120, 3584, False)
+    assert tower.full_attention_blocks == tuple(range(32))
+    assert parse_config({**PUBLISHED, **QWEN2_VL, 'vision_config': {}}) == found
+
+
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
 def test_the_layouts_of_transformers_4_and_5_read_the_same(case: Any, tmp_path: Path) -> None:
     flat = config(case)
-    Qwen2_5_VLConfig(architectures=flat['architectures'], **_without(flat)).save_pretrained(
-        tmp_path
-    )
+    settings, _ = STOCK[case.kind]
+    settings(architectures=flat['architectures'], **_without(flat)).save_pretrained(tmp_path)
     nested = json.loads((tmp_path / 'config.json').read_text())
     assert 'rope_parameters' in nested['text_config']
     assert 'hidden_size' not in nested
@@ -108,8 +136,12 @@ def test_tied_embeddings_may_be_said_at_either_level(top: bool, nested: bool) ->
             r'describes LlamaForCausalLM \(model_type llama\): only Qwen2_5_VL',
         ),
         (
-            {'architectures': ['Qwen2VLForConditionalGeneration'], 'model_type': 'qwen2_vl'},
-            r'Qwen2VLForConditionalGeneration \(model_type qwen2_vl\): only',
+            {'architectures': ['Qwen3VLForConditionalGeneration'], 'model_type': 'qwen3_vl'},
+            r'Qwen3VLForConditionalGeneration \(model_type qwen3_vl\): only',
+        ),
+        (
+            {'architectures': ['Qwen2VLForConditionalGeneration']},
+            r'Qwen2VLForConditionalGeneration \(model_type qwen2_5_vl\): only',
         ),
         ({'model_type': None}, 'model_type None'),
         ({'quantization_config': {'quant_method': 'awq'}}, 'something else has quantised'),
@@ -128,7 +160,15 @@ def test_tied_embeddings_may_be_said_at_either_level(top: bool, nested: bool) ->
         ({'vision_config': {'hidden_size': 1280, 'out_hidden_size': 2048}}, 'size 2048 do not'),
         ({'vision_config': {'hidden_size': 1284}}, 'not a multiple of 4x16'),
         ({'vision_config': {'hidden_size': 1280, 'window_size': 14}}, 'smaller than a merged'),
+        ({'vision_config': {'hidden_size': 1280, 'hidden_act': 'gelu'}}, 'vision activation gelu'),
+        ({'vision_config': {'hidden_size': 1280, 'tokens_per_second': None}}, 'wrong value'),
+        ({'vision_config': [1280]}, 'wrong value'),
         ({'vision_config': None}, "lacks the field 'hidden_size'"),
+        ({**QWEN2_VL, 'model_type': 'qwen2_5_vl'}, r'\(model_type qwen2_5_vl\): only'),
+        ({**QWEN2_VL, 'vision_config': {'hidden_act': 'silu'}}, 'only quick_gelu is'),
+        ({**QWEN2_VL, 'vision_config': {'hidden_size': 1536}}, 'size 1536 do not'),
+        ({**QWEN2_VL, 'vision_config': {'embed_dim': None}}, 'wrong value'),
+        ({**QWEN2_VL, 'vision_config': {'depth': 0}}, 'depth=0 must be at least 1'),
     ],
     ids=str,
 )
