@@ -31,6 +31,7 @@ try:
     from svlm_core.commands.curate import Curate
     from svlm_core.commands.doctor import Doctor
     from svlm_core.commands.judge import Judge
+    from svlm_core.commands.paper import Paper
     from svlm_core.commands.parity import Parity
     from svlm_core.commands.quantize import Quantize
     from svlm_core.commands.record_demo_bag import RecordDemoBag
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     'selftest': Selftest,
     'claims': Claims,
     'ablate': Ablate,
+    'paper': Paper,
     'curate': Curate,
     'judge': Judge,
     'streams': Streams,

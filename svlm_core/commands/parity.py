@@ -11,11 +11,11 @@ import tyro
 
 @dataclass(frozen=True)
 class Parity:
-    """Replay a golden trace of the published system and print every difference, as one JSON line.
+    """Replay a golden trace of the published system.
 
-    The replay runs free: frames and settings go in, and only then is the trace compared. The
-    exit status is 0 when all seconds were replayed, ids agree, positions agree exactly
-    and logits to 2e-4 (float32 on the CPU).
+    Prints every difference, as one JSON line. The replay runs free: frames and settings go in,
+    and only then is the trace compared. The exit status is 0 when all seconds were replayed, ids
+    agree, positions agree exactly and logits to 2e-4 (float32 on the CPU).
     """
 
     case: tyro.conf.Positional[Path]

@@ -69,12 +69,17 @@ Captioner = Callable[[Stretch, Path, Seen], Told]
 
 
 def by_engine(
-    engine: StreamingVLM, settings: StreamSettings, query: Query, previous: bool
+    engine: StreamingVLM,
+    settings: StreamSettings,
+    query: Query,
+    previous: bool,
+    retrieved: int = 0,
 ) -> Captioner:
     """Watch a stretch second by second in a stream of its own, which begins with its words.
 
     With `previous` what the reference said before is the previous text. The same stretch always
-    gives the same captions, whichever came before it. Where a video breaks off, or the memory is
+    gives the same captions, whichever came before it. So many evicted rounds are `retrieved` in
+    each (`recall`). Where a video breaks off, or the memory is
     full, what was said until then is kept.
     """
     from svlm_core.capacity import sized
@@ -87,7 +92,8 @@ def by_engine(
             previous_text=stretch.previous if previous else settings.previous_text,
         )
         length = stretch.end - stretch.start
-        stream = engine.open(sized(Prompt(engine.tokenizer, own), own, length))
+        room = sized(Prompt(engine.tokenizer, own), own, length)
+        stream = engine.open(room, retrieved=retrieved)
         said, problem = list[Remark](), ''
         with closing(open_source(video, start=stretch.start)) as source:
             try:

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Items one after the other into a folder, each with a JSON of its rows, and a report of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from svlm_core.errors import SettingsError, SourceError
+from svlm_core.evaluation.identity import begin_folder, revision, versions
+from svlm_core.evaluation.paper import exams, speed, wins
+from svlm_core.evaluation.paper.captions import make_all
+from svlm_core.evaluation.paper.items import INF, LIVE, Item
+from svlm_core.evaluation.paper.published import EXAMS, MOMENTS
+from svlm_core.evaluation.paper.report import write_report
+from svlm_core.evaluation.paper.setup import Setup
+from svlm_core.evaluation.paper.standins import make
+from svlm_core.evaluation.paper.wins import Cell
+from svlm_core.timeline import write_whole
+
+Said = Callable[[str, int, int], None]  # of which item, how many captions, of how many
+
+
+def carry_out(items: Sequence[Item], setup: Setup, said: Said) -> list[dict[str, Any]]:
+    """Run items into the folder of `setup`, and write the report; what is in their files.
+
+    Items that are complete are not run again. Raises SettingsError where the folder holds a run
+    with other settings, and the errors of models, files and disks.
+    """
+    begin_folder(
+        setup.folder,
+        {
+            'stand-ins': setup.size is not None and asdict(setup.size),
+            'seed': setup.seed,
+            'judge': setup.judge_name,
+            'device': setup.device,
+            'versions': versions(),
+            'revision': revision(),
+        },
+    )
+    if setup.size is None:
+        data = {n: p for n, p in setup.sources.data.items() if n in (INF, LIVE)}
+    else:
+        data = make(setup.folder / 'worlds', setup.size, setup.seed)
+    found = [_item(item, data, setup, said) for item in items]
+    write_report(setup, found)
+    return found
+
+
+def _item(item: Item, data: wins.Data, setup: Setup, said: Said) -> dict[str, Any]:
+    """What is in the file of an item, which is kept where it is complete."""
+    path, made_of = setup.folder / f'{item.name}.json', _sources(item, setup)
+    held = _held(path)
+    if held and held['sources'] != made_of and not held['missing']:
+        raise SettingsError(f'{path} was made of other sources: choose another --output')
+    if held and not held['missing']:
+        return held
+    cells = [Cell(label, column) for label, of in item.published.items() for column in of]
+    missing = [
+        {'label': cell.label, 'column': cell.column, 'lacks': lacks}
+        for cell in cells
+        if (lacks := setup.lacks(item.rows[cell.label], cell.column))
+    ]
+    absent = {(gap['label'], gap['column']) for gap in missing}
+    able = [cell for cell in cells if (cell.label, cell.column) not in absent]
+    judged = [cell for cell in able if wins.compared(cell.column)]
+    jobs = wins.jobs_of(item, judged, data, setup)
+    problems = make_all(jobs, setup.processes, lambda n, of: said(item.name, n, of))
+    rows = list[dict[str, Any]]()
+    for column in dict.fromkeys(cell.column for cell in judged):
+        of = [cell for cell in judged if cell.column == column]
+        try:
+            rows += wins.measure(item, of, data, setup)
+        except SourceError as error:
+            why = {'captions': str(error)}
+            missing += [{'label': c.label, 'column': column, 'lacks': why} for c in of]
+    rows += _asked(item, able, setup)
+    for label in dict.fromkeys(cell.label for cell in able if cell.column in MOMENTS):
+        rows += speed.measure(item, label, setup)
+    content = {
+        'item': item.name,
+        'title': item.title,
+        'note': item.note,
+        'sources': made_of,
+        'missing': missing,
+        'problems': problems,
+        'rows': rows,
+    }
+    write_whole(path, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + '\n')
+    return content
+
+
+def _asked(item: Item, able: Sequence[Cell], setup: Setup) -> list[dict[str, Any]]:
+    cells = [cell for cell in able if cell.column in EXAMS]
+    if setup.size is None:
+        return [exams.benchmark(item, cell.label, cell.column, setup) for cell in cells]
+    labels = dict.fromkeys(cell.label for cell in cells)
+    return [exams.synthetic(item, label, setup, setup.size) for label in labels]
+
+
+def _sources(item: Item, setup: Setup) -> dict[str, str]:
+    """Where the models of an item, and everything it is compared with, came from."""
+    models = dict.fromkeys(who.model for who in item.rows.values())
+    if setup.size is not None:
+        return {name: setup.stand_in(name) for name in models}
+    given = setup.sources
+    return {
+        **{name: str(path) for name, path in given.weights.items() if name in models},
+        **{name: str(path) for of in (given.data, given.captions) for name, path in of.items()},
+    }
+
+
+def _held(path: Path) -> dict[str, Any]:
+    """What the file of an item holds; empty where there is none. Raises SourceError."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise SourceError(f'{path} cannot be read: {error}') from error
+    if not isinstance(content, dict) or not {'rows', 'missing', 'sources'} <= content.keys():
+        raise SourceError(f'{path} is no item of the paper: remove it')
+    return content

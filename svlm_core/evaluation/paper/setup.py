@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the paper's items: what there is, how large stand-ins are, who judges, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from svlm_core.evaluation.judging import Judge
+from svlm_core.evaluation.paper.items import Contestant
+from svlm_core.evaluation.paper.sources import (
+    TRAINED,
+    Sources,
+    cell_needs,
+    from_lab,
+    lab_command,
+    lacking,
+)
+from svlm_core.evaluation.paper.standins import Size
+
+EXAM = 'synthetic questions'  # the column that stands for the benchmarks of questions
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How items are run. With a `size` svlm-tiny and synthetic worlds stand in for everything."""
+
+    folder: Path
+    sources: Sources
+    size: Size | None
+    seed: int
+    processes: int
+    device: str
+    judge: Judge
+    judge_name: str
+
+    def model(self, name: str) -> Path | None:
+        """The folder of a model; None: the embedded one."""
+        if self.size is None:
+            return self.sources.weights[name]
+        return from_lab(name, self.sources.lab)
+
+    def stand_in(self, name: str) -> str:
+        """What a row of a model is in truth; empty where it is what the paper has."""
+        if self.size is None:
+            return ''
+        model = from_lab(name, self.sources.lab)
+        who = f'{model} of the laboratory' if model else 'svlm-tiny'
+        return f'{who} on synthetic worlds, limits scaled, stands in'
+
+    def lacks(self, contestant: Contestant, column: str) -> dict[str, str]:
+        """What a value lacks, and how to get it."""
+        if self.size is None:
+            wanted = cell_needs(contestant, column, self.sources)
+            return {str(need): need.how for need in lacking(wanted, self.sources)}
+        name = contestant.model
+        if name in TRAINED and from_lab(name, self.sources.lab) is None:
+            return {f'a model of the laboratory for {name}': lab_command(name)}
+        return {}

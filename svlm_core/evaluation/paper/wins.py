@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Win rates of an item: every row against every column that the paper has a number for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from svlm_core.errors import OutputError, SourceError
+from svlm_core.evaluation.identity import file_hash
+from svlm_core.evaluation.paper.captions import Job, job_of, read
+from svlm_core.evaluation.paper.items import COLUMNS, INF, Column, Contestant, Item
+from svlm_core.evaluation.paper.published import GPT, PARTS
+from svlm_core.evaluation.paper.setup import Setup
+from svlm_core.evaluation.streams import infstreams
+from svlm_core.evaluation.streams.benchmark import Benchmark
+from svlm_core.evaluation.streams.table import ALL, Side, read_side, rows
+
+Data = Mapping[str, Path]  # folders of the benchmarks of commentary
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value that is to be measured."""
+
+    label: str
+    column: str
+
+    @property
+    def against(self) -> Column:
+        return COLUMNS[GPT if self.column in PARTS else self.column]
+
+
+def compared(column: str) -> bool:
+    """Whether a column has win rates."""
+    return column in COLUMNS or column in PARTS
+
+
+def jobs_of(item: Item, cells: Iterable[Cell], data: Data, setup: Setup) -> list[Job]:
+    """The captions that these cells need and svlm makes."""
+    found = list[Job]()
+    for cell in cells:
+        who, of = item.rows[cell.label], cell.against
+        if _imported(who, of, setup) is None:
+            found.append(job_of(who, of.benchmark, data[of.benchmark], setup))
+        if setup.size is not None:
+            found.append(job_of(of.stand_in, of.benchmark, data[of.benchmark], setup))
+    return found
+
+
+def measure(item: Item, cells: Sequence[Cell], data: Data, setup: Setup) -> list[dict[str, Any]]:
+    """The rows of these cells, whose captions are there. Raises SourceError."""
+    found = list[dict[str, Any]]()
+    for column in dict.fromkeys(cell.column for cell in cells):
+        labels = [cell.label for cell in cells if cell.column == column]
+        found += _column(item, labels, column, data, setup)
+    return found
+
+
+def _column(
+    item: Item, labels: Sequence[str], column: str, data: Data, setup: Setup
+) -> list[dict[str, Any]]:
+    of = Cell('', column).against
+    begin = infstreams.BEGIN if setup.size is None else setup.size.chunk
+    benchmark = _part(read(of.benchmark, data[of.benchmark], begin), item, column, setup)
+    ours = [_ours(item, label, of, benchmark, data, setup) for label in labels]
+    theirs = read_side(f'{column}={_theirs(of, data, setup)}', benchmark)
+    output = setup.folder / 'judged' / item.name / column.replace(' ', '')
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{output} cannot be made: {error.strerror}') from error
+    shared = {
+        'data': {
+            'name': benchmark.name,
+            'sha256': file_hash(benchmark.files),
+            'windows': len(benchmark.windows),
+            'category': item.category if setup.size is None else '',
+        },
+        'judge': setup.judge_name,
+        'seed': setup.seed,
+    }
+    judged = rows(benchmark, ours, [theirs], setup.judge, shared, output)
+    return [_row(item, row, column, of, setup) for row in judged if row['category'] == ALL]
+
+
+def _row(item: Item, row: dict[str, Any], column: str, of: Column, setup: Setup) -> dict[str, Any]:
+    """A row of the item. LiveSports-3K has its own rule, of which there is no interval."""
+    games = of.benchmark == INF
+    return {
+        'item': item.name,
+        'label': row['a'],
+        'column': column,
+        'value': row['win_rate'] if games else row['official'],
+        'value_ci': row['interval'] if games else None,
+        'published': item.published[row['a']][column],
+        'stand_in': setup.stand_in(item.rows[row['a']].model),
+        **row,
+    }
+
+
+def _ours(
+    item: Item, label: str, of: Column, benchmark: Benchmark, data: Data, setup: Setup
+) -> Side:
+    who = item.rows[label]
+    place = _imported(who, of, setup)
+    made = place or job_of(who, of.benchmark, data[of.benchmark], setup).output
+    return read_side(f'{label}={made}', benchmark)
+
+
+def _theirs(of: Column, data: Data, setup: Setup) -> Path:
+    if setup.size is None:
+        return setup.sources.captions[of.captions]
+    return job_of(of.stand_in, of.benchmark, data[of.benchmark], setup).output
+
+
+def _imported(who: Contestant, of: Column, setup: Setup) -> Path | None:
+    """Captions from elsewhere that stand for a contestant."""
+    if setup.size is not None or of.benchmark != INF:
+        return None
+    return setup.sources.captions.get(who.captions)
+
+
+def _part(benchmark: Benchmark, item: Item, column: str, setup: Setup) -> Benchmark:
+    """The windows that are judged: of a category, or those that begin in a part of a video.
+
+    Raises SourceError where there is none.
+    """
+    windows = list(benchmark.windows)
+    if item.category and setup.size is None:
+        windows = [w for w in windows if item.category in w.category.lower()]
+    if column in PARTS:
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for w in windows:
+            first[w.video] = min(first.get(w.video, w.start), w.start)
+            last[w.video] = max(last.get(w.video, w.end), w.end)
+        number = PARTS.index(column)
+        windows = [
+            w
+            for w in windows
+            if (w.start - first[w.video]) * len(PARTS) // (last[w.video] - first[w.video])
+            == number
+        ]
+    if not windows:
+        raise SourceError(f'{item.name}, {column}: no window is to be judged')
+    return replace(benchmark, windows=tuple(windows))
