@@ -96,7 +96,6 @@ class Sources:
     data: Mapping[str, Path] = field(default_factory=dict)
     captions: Mapping[str, Path] = field(default_factory=dict)
     lab: Path = Path('runs/lab')
-    judge: str = ''
 
     def has(self, need: Need) -> bool:
         return need.name in getattr(self, need.kind)
