@@ -51,7 +51,8 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     'multiprocessing': ('svlm_core/evaluation/sitting.py', 'svlm_core/training/lab.py'),
     'pty': '',
     'huggingface_hub': 'svlm_core/hub.py',  # a model that is named org/name
-    'socket': 'svlm_core/video/cameras.py',  # the camera of a URL, for `svlm caption`
+    # The camera of a URL, for `svlm caption`; whether the cluster of an address is there.
+    'socket': ('svlm_core/video/cameras.py', 'svlm_core/curation/cluster.py'),
     # The nodes of the demo; git, for the revision that a result was made with.
     'subprocess': ('svlm_ros/children.py', 'svlm_core/evaluation/identity.py'),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from queue import Queue
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,7 +119,8 @@ def test_a_round_is_late_when_a_newer_one_is_complete_before_it_ends(rig):
 def test_a_round_is_late_when_it_takes_longer_than_its_second(rig, monkeypatch):
     clock = iter([10.0, 11.5])
     made = rig(words)
-    monkeypatch.setattr('svlm_ros.channel.time.monotonic', lambda: next(clock))
+    # Its own clock alone: other threads look at the one of all.
+    monkeypatch.setattr('svlm_ros.channel.time', SimpleNamespace(monotonic=lambda: next(clock)))
     made.second(0)
     late = made.next().late
     monkeypatch.undo()
