@@ -41,7 +41,7 @@ def watcher(monkeypatch):
 
     fake = SimpleNamespace(opened=[], before=lambda start: None)
 
-    def open_stream(self, settings):
+    def open_stream(self, settings, retrieved):
         fake.opened.append(settings)
 
         def step(seen, start):
