@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('svlm.msg', reason='needs the messages of this package, built')
 
-from rcl_interfaces.msg import Log  # noqa: E402
+from rcl_interfaces.msg import Log
 
 FILE = Path(__file__).parents[2] / 'config' / 'foxglove_layout.json'
 LAYOUT = json.loads(FILE.read_text(encoding='utf-8'))
