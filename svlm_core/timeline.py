@@ -72,6 +72,15 @@ def write_timeline(
     return write_whole(path, page)
 
 
+def make_folder(folder: Path) -> Path:
+    """A folder, with those above it, unless it is there; give it back. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
+    return folder
+
+
 def write_whole(path: Path | str, text: str) -> Path:
     """Write a text file that appears only when it is complete; give back the path.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.bootstrap import Interval, ratio_interval
-from svlm_core.evaluation.identity import RUN, digest, file_hash
+from svlm_core.evaluation.identity import RUN, account, digest, file_hash
 from svlm_core.evaluation.judging import Judge, Vote, both_orders
 from svlm_core.evaluation.windows import Captions, Window, bout, row_files
 from svlm_core.timeline import write_whole
@@ -158,11 +158,7 @@ def source_of(path: Path) -> dict[str, Any]:
 
     Raises SourceError.
     """
-    account = path / RUN
-    try:
-        made = json.loads(account.read_bytes()) if account.is_file() else None
-    except (OSError, ValueError) as error:
-        raise SourceError(f'{account} cannot be read: {error}') from error
+    made = account(path / RUN)
     return {'name': path.name, 'sha256': file_hash(row_files(path)), 'made': made}
 
 

@@ -166,6 +166,16 @@ def begin_folder(folder: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(wanted, indent=2, ensure_ascii=False) + '\n')
 
 
+def account(path: Path) -> Any:
+    """What a JSON file of a run tells; None where there is none. Raises SourceError."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SourceError(f'{path} cannot be read: {error}') from error
+
+
 def _same(path: Path, wanted: Any) -> None:
     try:
         held = json.loads(path.read_text(encoding='utf-8'))

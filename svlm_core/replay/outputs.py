@@ -18,6 +18,7 @@ from svlm_core.bags.writer import BagWriter
 from svlm_core.errors import OutputError
 from svlm_core.records import Kind, Record
 from svlm_core.replay.feed import Round
+from svlm_core.timeline import make_folder
 from svlm_core.video.writers import JsonlWriter, VttWriter
 
 VTT, JSONL, BAG, REPORT, PAGE = (
@@ -41,10 +42,7 @@ def prepare(folder: Path, *, overwrite: bool) -> None:
         )
     if (folder / 'metadata.yaml').exists():
         raise OutputError(f'{folder} is a bag: name another folder for the captions')
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
+    make_folder(folder)
 
 
 class Outputs:

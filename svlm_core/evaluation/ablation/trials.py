@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from svlm_core.errors import OutputError, SourceError
+from svlm_core.errors import SourceError
 from svlm_core.evaluation.ablation.grid import Cell, Grid
 from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.plan import world
 from svlm_core.evaluation.sitting import spread, tell
 from svlm_core.synthetic.captions import Meaning
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import make_folder, write_whole
 
 MARKS = 'marks'  # folder of what was said
 
@@ -46,10 +46,7 @@ def carry_out(grid: Grid, folder: Path, processes: int, said: Callable[[int, int
     `said` is told how many are there, of how many. Raises OutputError and SourceError for files
     that cannot be written or read.
     """
-    try:
-        (folder / MARKS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{folder / MARKS} cannot be made: {error.strerror}') from error
+    make_folder(folder / MARKS)
     trials = {
         (number, history, stream): Trial(cell, history, seed, grid.seconds)
         for number, cell in enumerate(grid.cells)

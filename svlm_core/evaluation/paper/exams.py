@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.card import suited
-from svlm_core.errors import OutputError
 from svlm_core.evaluation.bootstrap import interval, mean
 from svlm_core.evaluation.identity import digest, model_identity, of_stream
 from svlm_core.evaluation.paper.captions import load
@@ -20,7 +19,7 @@ from svlm_core.evaluation.paper.standins import Size
 from svlm_core.evaluation.plan import world
 from svlm_core.evaluation.quiz import QUIZ, Quiz, answered
 from svlm_core.evaluation.vqa.run import Job, run
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import make_folder, write_whole
 
 CLIP = 4  # seconds of a chunk of the quiz, as svlm-tiny was taught
 
@@ -96,9 +95,6 @@ def _quiz(
             json.dumps(asdict(answer), ensure_ascii=False)
             for answer in answered(engine, Quiz(model, seed, seconds, CLIP))
         ]
-        try:
-            path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f'{path.parent} cannot be made: {error.strerror}') from error
+        make_folder(path.parent)
         write_whole(path, ''.join(f'{line}\n' for line in lines))
     return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]

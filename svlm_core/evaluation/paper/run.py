@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.errors import SettingsError, SourceError
-from svlm_core.evaluation.identity import begin_folder, revision, versions
+from svlm_core.evaluation.identity import account, begin_folder, revision, versions
 from svlm_core.evaluation.paper import exams, speed, wins
 from svlm_core.evaluation.paper.captions import make_all
 from svlm_core.evaluation.paper.items import INF, LIVE, Item
@@ -117,10 +117,7 @@ def _held(path: Path) -> dict[str, Any]:
     """What the file of an item holds; empty where there is none. Raises SourceError."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise SourceError(f'{path} cannot be read: {error}') from error
+    content = account(path)
     if not isinstance(content, dict) or not {'rows', 'missing', 'sources'} <= content.keys():
         raise SourceError(f'{path} is no item of the paper: remove it')
     return content

@@ -11,12 +11,12 @@ from typing import Any, cast
 from svlm_core.benchmark.run import Arm, Course, films, settings_of, watch
 from svlm_core.benchmark.summary import amortised
 from svlm_core.config import Policy
-from svlm_core.errors import DeviceFull, MemoryFull, OutputError
+from svlm_core.errors import DeviceFull, MemoryFull
 from svlm_core.evaluation.identity import model_identity, of_stream
 from svlm_core.evaluation.paper.captions import load
 from svlm_core.evaluation.paper.items import Item
 from svlm_core.evaluation.paper.setup import Setup
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import make_folder, write_whole
 
 SECONDS, TOKENS, VISION = 240, 20, 180  # of a stream; of a reply; of a second
 MOST = 28  # seconds with svlm-tiny
@@ -41,10 +41,7 @@ def measure(item: Item, label: str, setup: Setup) -> list[dict[str, Any]]:
     except (MemoryFull, DeviceFull) as error:  # a result: the paper's (a) ends so
         problem = str(error)
     folder = setup.folder / 'times'
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
+    make_folder(folder)
     lines = ''.join(f'{json.dumps(asdict(chunk))}\n' for chunk in chunks)
     write_whole(folder / f'{policy}.jsonl', lines)
     identity = of_stream(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from svlm_core.errors import OutputError, SourceError
+from svlm_core.errors import SourceError
 from svlm_core.evaluation.identity import file_hash
 from svlm_core.evaluation.paper.captions import Job, job_of, read
 from svlm_core.evaluation.paper.items import COLUMNS, INF, Column, Contestant, Item
@@ -17,6 +17,7 @@ from svlm_core.evaluation.paper.setup import Setup
 from svlm_core.evaluation.streams import infstreams
 from svlm_core.evaluation.streams.benchmark import Benchmark
 from svlm_core.evaluation.streams.table import ALL, Side, read_side, rows
+from svlm_core.timeline import make_folder
 
 Data = Mapping[str, Path]  # folders of the benchmarks of commentary
 
@@ -68,10 +69,7 @@ def _column(
     ours = [_ours(item, label, of, benchmark, data, setup) for label in labels]
     theirs = read_side(f'{column}={_theirs(of, data, setup)}', benchmark)
     output = setup.folder / 'judged' / item.name / column.replace(' ', '')
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{output} cannot be made: {error.strerror}') from error
+    make_folder(output)
     shared = {
         'data': {
             'name': benchmark.name,

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.curation.manifest import Shard
-from svlm_core.errors import OutputError, SourceError
+from svlm_core.errors import SourceError
 from svlm_core.evaluation.identity import Identity, begin_folder
 from svlm_core.evaluation.streams.benchmark import Benchmark, Setting, Stretch
 from svlm_core.evaluation.streams.captioning import Captioner, Told
 from svlm_core.evaluation.windows import CAPTIONS
-from svlm_core.timeline import whole, write_whole
+from svlm_core.timeline import make_folder, whole, write_whole
 
 Moved = Callable[[float, str], None]  # how many seconds are done, and of which video
 
@@ -128,10 +128,7 @@ def _write(
         for stretch, one in zip(of, told, strict=True)
         if one.remarks
     ]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{path.parent} cannot be made: {error.strerror}') from error
+    make_folder(path.parent)
     write_whole(path, ''.join(f'{json.dumps(each, ensure_ascii=False)}\n' for each in rows))
 
 

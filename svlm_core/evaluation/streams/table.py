@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from svlm_core.errors import OutputError, SettingsError, SourceError
+from svlm_core.errors import SettingsError, SourceError
 from svlm_core.evaluation.duel import Result, duel
-from svlm_core.evaluation.identity import RUN, Identity, file_hash
+from svlm_core.evaluation.identity import RUN, Identity, account, file_hash
 from svlm_core.evaluation.judging import Judge
 from svlm_core.evaluation.streams.benchmark import Benchmark
 from svlm_core.evaluation.windows import CAPTIONS, Captions, Window, read_captions, row_files
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import make_folder, write_whole
 
 RESULTS = 'results.json'
 ALL = 'all'  # categories together
@@ -162,12 +162,7 @@ def _identity(side: Side, shared: Mapping[str, Any]) -> Identity:
 
 def _made(path: Path) -> dict[str, Any]:
     """The identity in a folder; empty where it holds none."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise SourceError(f'{path} cannot be read: {error}') from error
+    content = account(path)
     whole = isinstance(content, dict) and {field.name for field in fields(Identity)} <= set(
         content
     )
@@ -175,9 +170,6 @@ def _made(path: Path) -> dict[str, Any]:
 
 
 def _write_scores(path: Path, result: Result, judge: str, run: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{path.parent} cannot be made: {error.strerror}') from error
+    make_folder(path.parent)
     lines = (json.dumps(score.to_json(judge, run), ensure_ascii=False) for score in result.scores)
     write_whole(path, ''.join(f'{line}\n' for line in lines))
