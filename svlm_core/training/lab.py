@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout
@@ -41,8 +41,8 @@ VARIANTS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     'not-overlapped': ({'overlap': 0}, {'overlap': 0}),
     'no-previous-text': ({'history': False}, {'history': False}),
     'noisy': ({'noise': NOISE}, {'noise': NOISE}),
-    'annealed': ({'noise': NOISE}, {}),
     'early-eviction': ({'early_eviction': EARLY}, {'early_eviction': EARLY}),
+    'annealed': ({'noise': NOISE}, {}),  # well after `noisy`, whose first stage it takes over
 }
 
 
@@ -96,13 +96,7 @@ def open_lab(folder: Path, trunk: Path, base: Recipe, seeds: int) -> Lab:
     if not weights:
         raise CheckpointError(f'{trunk} holds no weights: give the folder of a checkpoint')
     if not copy.is_dir():
-        part = folder / f'.{TRUNK}.part'
-        with writing(copy):
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(trunk, part)
-            for path in (*part.iterdir(), part):
-                sync(path)
-            part.replace(copy)
+        _copy(trunk, copy)
     elif not all((copy / f.name).is_file() and cmp(f, copy / f.name, False) for f in weights):
         raise SettingsError(f'{folder} was begun with another trunk: choose another --output')
     card = read_json(copy / FILE) if (copy / FILE).is_file() else {}
@@ -159,7 +153,10 @@ def train_all(
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['svlm_core.training.run'])  # imported once for all
     with ProcessPoolExecutor(processes, context, max_tasks_per_child=1) as pool:
-        begun = {pool.submit(_train, recipe, folder): folder for folder, recipe in left.items()}
+        begun = {
+            pool.submit(_train, recipe, folder, _twins(planned, folder)): folder
+            for folder, recipe in left.items()
+        }
         try:
             for future in as_completed(begun):
                 future.result()
@@ -174,11 +171,40 @@ def train_all(
             raise
 
 
-def _train(recipe: Recipe, folder: Path) -> None:
+def _twins(planned: Mapping[Path, Recipe], folder: Path) -> list[Path]:
+    """Where the first stage is just the same, seed included."""
+    of = planned[folder]
+    return [
+        other
+        for other, its in planned.items()
+        if other != folder and (its.seed, its.stages[0]) == (of.seed, of.stages[0])
+    ]
+
+
+def _take_over(stage: str, twins: Iterable[Path], folder: Path) -> None:
+    """Copy what a stage came to elsewhere, if it is finished there and not begun here."""
+    ready = (twin / stage / 'model' for twin in twins if (twin / stage / 'model').is_dir())
+    source = next(ready, None)
+    if source is not None and not (folder / stage).exists():
+        _copy(source, folder / stage / 'model')
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a checkpoint, whole or not at all. Raises OutputError."""
+    part = target.with_name(f'.{target.name}.part')
+    with writing(target):
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(source, part)
+        for path in (*part.iterdir(), part):
+            sync(path)
+        part.replace(target)
+
+
+def _train(recipe: Recipe, folder: Path, twins: Sequence[Path]) -> None:
     """Train in a process of its own."""
     import torch
 
-    from svlm_core.training.run import train
+    from svlm_core.training.run import open_output, train
 
     torch.set_num_threads(1)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +213,8 @@ def _train(recipe: Recipe, folder: Path) -> None:
         redirect_stdout(log),
         redirect_stderr(log),
     ):
+        open_output(recipe, folder, resume=True)
+        _take_over(recipe.stages[0].name, twins, folder)
         train(recipe, folder, resume=True)
 
 

@@ -115,6 +115,31 @@ def test_what_is_finished_is_never_trained_again(tmp_path: Path, few: Recipe, tw
         train_all(recipes(few, folder, 1, 30), 2, done.append)
 
 
+def test_a_stage_that_another_variant_has_taken_just_so_is_taken_over(
+    tmp_path: Path, few: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*variants: str) -> dict[Path, Recipe]:
+        monkeypatch.setattr(lab, 'VARIANTS', {name: VARIANTS[name] for name in variants})
+        planned = recipes(few, tmp_path / 'lab', 1, None)
+        train_all(planned, 1, lambda folder: None)
+        return planned
+
+    open_lab(tmp_path / 'lab', GOLDEN, few, 1)
+    planned = train('overlapped', 'noisy', 'annealed')
+    folders = {folder.parent.name: folder for folder in planned}
+    assert 'sft: done before' in (tmp_path / 'lab/annealed/0.log').read_text()
+    assert 'sft: done before' not in (tmp_path / 'lab/noisy/0.log').read_text()
+
+    shutil.rmtree(tmp_path / 'lab/noisy')
+    weights = [folders['annealed'] / stage.name / 'model' for stage in few.stages]
+    before = [load_file(model / 'model.safetensors') for model in weights]
+    shutil.rmtree(folders['annealed'])
+    train('annealed')  # all by itself it comes to the same
+    for model, old in zip(weights, before, strict=True):
+        new = load_file(model / 'model.safetensors')
+        assert all(new[name].equal(old[name]) for name in old)
+
+
 def test_a_process_that_is_killed_is_told_and_the_others_are_not_begun(
     tmp_path: Path, few: Recipe
 ) -> None:
@@ -219,4 +244,4 @@ def test_the_command_trains_every_variant_and_names_each(
     runpy.run_path(str(ROOT / 'training' / 'lab.py'), run_name='__main__')
     assert trained == [tmp_path / variant / str(n) for n in range(2) for variant in VARIANTS]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == f'12 of 12: {tmp_path}/early-eviction/1'
+    assert lines[-1] == f'12 of 12: {tmp_path}/annealed/1'
