@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from svlm_core.evaluation.sitting import Paper
     from svlm_core.evaluation.variants import Planned as Varied
 
+EXAMS = 'exams'  # folder of what was said, in that of --output
+
 
 @dataclass(frozen=True)
 class Claims:
@@ -29,7 +31,9 @@ class Claims:
     their paired difference, and whether the claim holds. The exit status is 0 whether or not
     claims hold. A model that does not know the synthetic world shows nothing here.
 
-    A folder of --output that holds claims on another model, seed, size or version is refused.
+    With --output, every exam is kept when it is done: the same command goes on where it was broken
+    off, and once there are variants, with those alone. A folder that holds claims on another
+    model, seed, size or version is refused.
 
     Claims about training are tried on the variants that training/lab.py has trained, whatever the
     model. Where some are missing, the claims about them are left out, and stderr says so.
@@ -58,6 +62,7 @@ class Claims:
             raise SettingsError('give at least --seed 0 --streams 2 --minutes 1')
         from svlm_core.commands.console import tell
         from svlm_core.evaluation.claims import CLAIMS, judge, judge_training
+        from svlm_core.evaluation.made import named
         from svlm_core.evaluation.plan import Size, gathered, needs, papers
         from svlm_core.evaluation.variants import possible, trials, tried
         from svlm_core.training.lab import read_lab
@@ -69,12 +74,7 @@ class Claims:
         planned = papers(needs(CLAIMS), self.model, self.seed, size)
         varied = trials(training, self.variants, lab, self.seed, size) if lab else {}
         identities = self._begin(planned, varied)
-        marks = self._sit(
-            [
-                *(paper for of in planned.values() for paper in of),
-                *(paper for runs in varied.values() for of in runs for paper in of),
-            ]
-        )
+        marks = self._sit(named(planned, varied))
         streams, trained = gathered(planned, marks), tried(varied, marks)
         verdicts = [
             *(judge(claim, streams, self.seed) for claim in CLAIMS),
@@ -105,17 +105,23 @@ class Claims:
         from svlm_core.evaluation.made import made, name
 
         found = made(planned, varied, self.seed)
-        begin_folder(self.output, {name(key): of.row() for key, of in found.items()})
+        begin_folder(self.output, {name(key): of.row() for key, of in found.items()}, grows=True)
         return found
 
-    def _sit(self, exams: Sequence[Paper | Quiz]) -> dict[Paper | Quiz, list[Any]]:
-        """What comes of all exams, shown as it goes."""
+    def _sit(self, exams: Mapping[Paper | Quiz, str]) -> dict[Paper | Quiz, list[Any]]:
+        """What comes of all exams, shown as it goes, and kept by their names."""
         from svlm_core.commands.console import errors, progress
         from svlm_core.evaluation.sitting import sit_all
+        from svlm_core.timeline import make_folder
 
+        places = {}
+        if self.output is not None:
+            folder = make_folder(self.output / EXAMS)
+            places = {exam: folder / f'{name}.jsonl' for exam, name in exams.items()}
         with progress(errors(), len(exams)) as moved:
             return sit_all(
-                exams,
+                list(exams),
                 self.processes or os.cpu_count() or 1,
                 lambda done: moved(done, f'{done} of {len(exams)} streams'),
+                places,
             )

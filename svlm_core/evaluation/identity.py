@@ -146,15 +146,19 @@ def _git(file: Path, *words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def begin_folder(folder: Path, content: Mapping[str, Any]) -> None:
+def begin_folder(folder: Path, content: Mapping[str, Any], grows: bool = False) -> None:
     """Begin a folder for a run, or see that the run in it is the same one, to be gone on with.
 
+    One that `grows` may have more in it than the folder tells of, which is added, and less.
     Raises SettingsError for a folder that holds a run with other settings, or something else;
     OutputError where it cannot be written.
     """
     path, wanted = folder / RUN, json.loads(json.dumps(content))
     if path.is_file():
-        _same(path, wanted)
+        held = _held(path)
+        _same(path, {**wanted, **held} if grows else held, {**held, **wanted} if grows else wanted)
+        if grows:
+            _write(path, {**held, **wanted})
         return
     try:
         begun = path.with_name(f'.{RUN}.part')  # all that a run that was killed at once has left
@@ -163,7 +167,7 @@ def begin_folder(folder: Path, content: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
-    write_whole(path, json.dumps(wanted, indent=2, ensure_ascii=False) + '\n')
+    _write(path, wanted)
 
 
 def account(path: Path) -> Any:
@@ -176,11 +180,18 @@ def account(path: Path) -> Any:
         raise SourceError(f'{path} cannot be read: {error}') from error
 
 
-def _same(path: Path, wanted: Any) -> None:
+def _write(path: Path, content: Any) -> None:
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + '\n')
+
+
+def _held(path: Path) -> Any:
     try:
-        held = json.loads(path.read_text(encoding='utf-8'))
+        return json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise OutputError(f'{path} cannot be read: {error}') from error
+
+
+def _same(path: Path, held: Any, wanted: Any) -> None:
     if different := list(_differences(held, wanted, '')):
         raise SettingsError(
             f'{path.parent} holds a run with other settings ({"; ".join(different[:3])}): choose '

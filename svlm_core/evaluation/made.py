@@ -47,6 +47,20 @@ def name(of: Key) -> str:
     return ', '.join(filter(None, (variant, condition, f'{history(free)} history')))
 
 
+def named(planned: Planned, varied: Varied) -> dict[Paper | Quiz, str]:
+    """All exams, each with a name that a file may have: its key, training seed and stream."""
+    runs = {
+        **{('', *key): [papers] for key, papers in planned.items()},
+        **{(*key, False): papers for key, papers in varied.items()},
+    }
+    return {
+        exam: f'{name(key)} {seed} {stream}'.replace(',', '').replace(' ', '-')
+        for key, of in runs.items()
+        for seed, exams in enumerate(of)
+        for stream, exam in enumerate(exams)
+    }
+
+
 def history(free: bool) -> str:
     """Whose words are in memory: the model's own, or the true ones."""
     return 'own' if free else 'gold'

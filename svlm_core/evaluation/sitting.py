@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,6 +20,7 @@ from svlm_core.config import StreamSettings
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.conditions import CHANGE, CONDITIONS, NEW_TASK, Condition
 from svlm_core.evaluation.exam import Mark, running_free, with_gold_history
+from svlm_core.evaluation.kept import keep, read_kept
 from svlm_core.evaluation.quiz import Quiz, answered
 from svlm_core.prompt import Prompt
 from svlm_core.stream import Stream
@@ -43,13 +44,26 @@ class Paper:
 
 
 def sit_all(
-    papers: Sequence[Paper | Quiz], processes: int, done: Callable[[int], None]
+    papers: Sequence[Paper | Quiz],
+    processes: int,
+    done: Callable[[int], None],
+    places: Mapping[Paper | Quiz, Path] | None = None,
 ) -> dict[Paper | Quiz, list[Any]]:
-    """What comes of every paper; `done` is told how many are finished. Long ones begin first."""
-    order = sorted(papers, key=lambda p: (not _costly(p), -p.seconds))
-    marks = {}
+    """What comes of every paper; `done` is told how many are finished. Long ones begin first.
+
+    Where `places` are given, each result is kept in its file, and what is there is not sat again.
+    Raises OutputError and SourceError for files that cannot be written or read.
+    """
+    places = places or {}
+    marks = {p: read_kept(places[p]) for p in papers if p in places and places[p].is_file()}
+    done(len(marks))
+    left = [paper for paper in papers if paper not in marks]
+    order = sorted(left, key=lambda p: (not _costly(p), -p.seconds))
     for number, found in spread(sit, order, processes):
-        marks[order[number]] = found
+        paper = order[number]
+        marks[paper] = found
+        if paper in places:
+            keep(places[paper], found)
         done(len(marks))
     return marks
 

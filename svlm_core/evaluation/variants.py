@@ -13,7 +13,7 @@ from svlm_core.evaluation.quiz import Quiz
 from svlm_core.evaluation.sitting import Paper
 from svlm_core.training.lab import TRUNK, VARIANTS, Lab
 
-MINUTES = 8.0  # of a stream, at most
+MINUTES = 4.0  # of a stream, at most
 
 Planned = Mapping[tuple[str, str], Sequence[Sequence[Paper | Quiz]]]
 

@@ -6,19 +6,16 @@ One exam is one file; a run that was broken off goes on with those that are miss
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from svlm_core.errors import SourceError
 from svlm_core.evaluation.ablation.grid import Cell, Grid
 from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.kept import keep, read_kept
 from svlm_core.evaluation.plan import world
 from svlm_core.evaluation.sitting import spread, tell
-from svlm_core.synthetic.captions import Meaning
-from svlm_core.timeline import make_folder, write_whole
+from svlm_core.timeline import make_folder
 
 MARKS = 'marks'  # folder of what was said
 
@@ -58,12 +55,12 @@ def carry_out(grid: Grid, folder: Path, processes: int, said: Callable[[int, int
     done = len(trials) - len(missing)
     said(done, len(trials))
     for index, marks in spread(sit, [trials[key] for key in missing], processes):
-        write_whole(paths[missing[index]], ''.join(f'{_line(mark)}\n' for mark in marks))
+        keep(paths[missing[index]], marks)
         done += 1
         said(done, len(trials))
     return {
         (number, history): [
-            read_marks(paths[number, history, stream]) for stream in range(grid.streams)
+            read_kept(paths[number, history, stream]) for stream in range(grid.streams)
         ]
         for number in range(len(grid.cells))
         for history in grid.histories
@@ -76,24 +73,5 @@ def sit(trial: Trial) -> list[Mark]:
     return tell(cell.condition, cell.folder, trial.seed, trial.seconds, trial.history == 'free')
 
 
-def read_marks(path: Path) -> list[Mark]:
-    """The marks of one file. Raises SourceError where it is none."""
-    try:
-        return [_mark(json.loads(line)) for line in path.read_text(encoding='utf-8').splitlines()]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise SourceError(f'{path} holds no marks, remove it: {error}') from error
-
-
 def _name(cell: int, history: str, stream: int) -> str:
     return f'cell-{cell:02}-{history}-{stream}.jsonl'
-
-
-def _line(mark: Mark) -> str:
-    plain = {**asdict(mark), 'right': mark.right}
-    return json.dumps(plain, ensure_ascii=False)
-
-
-def _mark(plain: dict[str, Any]) -> Mark:
-    truth = plain.pop('truth')
-    del plain['right']
-    return Mark(truth=Meaning(truth['sentence'], tuple(truth['words'])), **plain)

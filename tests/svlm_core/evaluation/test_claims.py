@@ -160,7 +160,7 @@ def test_processes_give_the_same_marks_as_one_after_the_other():
     some = [Paper(None, 'streaming', seed, 12, free) for seed in (2, 4) for free in (True, False)]
     done: list[int] = []
     marks = sit_all(some, 2, done.append)
-    assert done == [1, 2, 3, 4]
+    assert done == [0, 1, 2, 3, 4]
     assert marks == {paper: sit(paper) for paper in some}
     key = 'streaming', False
     assert gathered({key: [some[1], some[3]]}, marks)[key] == [marks[some[1]], marks[some[3]]]
@@ -206,6 +206,21 @@ def test_the_command_prints_a_line_for_each_claim_and_writes_a_report(
     digests = {name: Identity(**of).digest for name, of in run.items()}
     for mark in csv.DictReader((folder / 'marks.csv').open()):
         assert mark['run'] == digests[f'{mark["condition"]}, {mark["history"]} history']
+
+    # The same command goes on where it was: what is there is not sat again.
+    exams = sorted((folder / 'exams').iterdir())
+    assert [file.name for file in exams][:2] == [
+        'refreshed-gold-history-0-0.jsonl',
+        'refreshed-gold-history-0-1.jsonl',
+    ]
+    assert len(exams) == 2 * 2 * 2
+    whole = exams[0].read_text()
+    exams[0].unlink()
+    times = {file: file.stat().st_mtime_ns for file in exams[1:]}
+    assert cli.main(['claims', *flags.split()]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    assert {file: file.stat().st_mtime_ns for file in exams[1:]} == times
+    assert exams[0].read_text().count('\n') == whole.count('\n') == 60
 
     # Another seed would be other claims.
     assert cli.main(['claims', *flags.replace('--seed 5', '--seed 6').split()]) == 1

@@ -79,6 +79,17 @@ def test_a_run_that_was_killed_while_it_began_its_folder_can_begin_again(tmp_pat
     assert not (tmp_path / '.run.json.part').exists()
 
 
+def test_a_run_that_grows_adds_what_the_folder_does_not_tell_of_and_keeps_the_rest(tmp_path):
+    begin_folder(tmp_path, {'a': 1, 'b': 2}, grows=True)
+    begin_folder(tmp_path, {'b': 2, 'c': 3}, grows=True)
+    assert json.loads((tmp_path / RUN).read_text()) == {'a': 1, 'b': 2, 'c': 3}
+    with pytest.raises(SettingsError, match='b: 2 there, 4 now'):
+        begin_folder(tmp_path, {'b': 4, 'd': 5}, grows=True)
+    assert json.loads((tmp_path / RUN).read_text()) == {'a': 1, 'b': 2, 'c': 3}
+    with pytest.raises(SettingsError, match='c: 3 there, null now'):
+        begin_folder(tmp_path, {'a': 1, 'b': 2})
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / 'a.txt').write_text('')
     with pytest.raises(SettingsError, match='holds something else'):

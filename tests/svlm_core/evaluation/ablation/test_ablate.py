@@ -20,8 +20,8 @@ from svlm_core.evaluation.ablation.growth import COSTS, exponent
 from svlm_core.evaluation.ablation.run import ablate, identities_of
 from svlm_core.evaluation.ablation.sidebyside import moments
 from svlm_core.evaluation.ablation.tables import rows_of, told_tables
-from svlm_core.evaluation.ablation.trials import read_marks
 from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.kept import read_kept
 from svlm_core.synthetic.captions import SILENCE, Meaning
 
 GRID = """
@@ -80,7 +80,7 @@ def test_every_second_of_every_exam_is_kept(done):
     files = sorted((done[1] / 'marks').iterdir())
     assert len(files) == 2 * 2 * 7  # cells of both tables, and the base
     for file in files:
-        marks = read_marks(file)
+        marks = read_kept(file)
         assert [mark.second for mark in marks] == [*range(5)]
         assert all(mark.spent > 0 and mark.tokens > 0 for mark in marks)
         lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -143,7 +143,7 @@ def test_a_folder_with_another_run_is_refused(done):
 def test_marks_that_were_damaged_are_told_by_name(tmp_path):
     (tmp_path / 'cell-00-gold-0.jsonl').write_text('{"second": 0}\n')
     with pytest.raises(SourceError, match=r'cell-00-gold-0\.jsonl holds no marks, remove it'):
-        read_marks(tmp_path / 'cell-00-gold-0.jsonl')
+        read_kept(tmp_path / 'cell-00-gold-0.jsonl')
 
 
 def spent(cost, seconds: int = 200) -> list[Mark]:
