@@ -63,7 +63,7 @@ class StreamSettings:
     text_sink: int | None = limit(512, 'oldest tokens of previous text, kept for good', low=0)
     text_window: int | None = limit(512, 'newest tokens of previous text kept', low=0)
     text_refresh_interval: float | None = limit(
-        None,
+        8,
         'policy streaming: seconds after which previous text is encoded anew, without the frames '
         'it was said of; none: never, as published',
         low=0.1,
@@ -217,6 +217,9 @@ def _range(low: float | None, high: float | None) -> str:
 PRESETS: dict[str, StreamSettings] = {
     'robot': StreamSettings(),
     'reference': StreamSettings(
-        query='Commentate on this match', min_vision_tokens=100, published_quirks=True
+        query='Commentate on this match',
+        min_vision_tokens=100,
+        text_refresh_interval=None,
+        published_quirks=True,
     ),
 }

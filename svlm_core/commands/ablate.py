@@ -18,9 +18,9 @@ class Ablate:
     """Print the ablation tables of the paper from a grid.
 
     A grid names models and settings. It is a YAML file, or one that comes with svlm: `inference`
-    (policies, retrieval, positions, text limits, vision window) or `training` (models of the
-    laboratory x limits of inference). Each cell tells synthetic worlds that no model was
-    trained on, with gold history and with its own.
+    (policies, retrieval, positions, text limits, vision window), `refresh` (how often previous
+    text is encoded anew) or `training` (models of the laboratory x limits of inference). Each cell
+    tells synthetic worlds that no model was trained on, with gold history and with its own.
 
     The folder gets tables.md, results.json and results.csv, in which each row says all that it
     depends on; what was said in every second in marks/; and side-by-side.html, one stream under
@@ -31,7 +31,9 @@ class Ablate:
       svlm ablate my-grid.yaml --output mine --processes 4
     """
 
-    grid: Positional[Annotated[str, arg(help='YAML file, inference, or training', metavar='GRID')]]
+    grid: Positional[
+        Annotated[str, arg(help='YAML file, inference, refresh, or training', metavar='GRID')]
+    ]
     output: Annotated[Path, arg(help='folder for tables, page and marks', metavar='DIR')]
     processes: Annotated[int, arg(help='processes; 0: one for each core', metavar='NUMBER')] = 0
 

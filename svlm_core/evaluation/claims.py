@@ -100,7 +100,8 @@ def judge_training(claim: Claim, trials: Trials, seed: int) -> Verdict:
         [mean([measure(marks) for marks in stream]) for stream in zip(*runs, strict=True)]
         for measure, runs in sides
     )
-    return _verdict(claim, a, b, seed)
+    count = min(len(a), len(b))  # the costlier side may have fewer streams
+    return _verdict(claim, a[:count], b[:count], seed)
 
 
 def _verdict(claim: Claim, a: list[float], b: list[float], seed: int) -> Verdict:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.evaluation.claims import QUESTIONS, TRAINING, Claim, Side, Trials
-from svlm_core.evaluation.plan import Size, world
+from svlm_core.evaluation.plan import Size, share, world
 from svlm_core.evaluation.quiz import Quiz
 from svlm_core.evaluation.sitting import Paper
 from svlm_core.training.lab import TRUNK, VARIANTS, Lab
@@ -50,19 +50,18 @@ def trials(claims: Sequence[Claim], folder: Path, lab: Lab, seed: int, size: Siz
     sides = dict.fromkeys(
         (side.variant, side.condition) for claim in claims for side in (claim.a, claim.b)
     )
-    seconds = round(60 * min(size.minutes, MINUTES))
+    size = Size(size.streams, min(size.minutes, MINUTES))
 
-    def paper(model: Path, condition: str, number: int) -> Paper | Quiz:
+    def papers(model: Path, condition: str) -> list[Paper | Quiz]:
         if condition == QUESTIONS:
             assert lab.clip is not None
-            return Quiz(model, world(seed, number), seconds, lab.clip)
-        return Paper(model, condition, world(seed, number), seconds, free=False)
+            clip, length = lab.clip, round(60 * size.minutes)
+            return [Quiz(model, world(seed, n), length, clip) for n in range(size.streams)]
+        count, length = share(condition, False, size)
+        return [Paper(model, condition, world(seed, n), length, False) for n in range(count)]
 
     return {
-        (variant, condition): [
-            [paper(model, condition, number) for number in range(size.streams)]
-            for model in lab.models(folder, variant)
-        ]
+        (variant, condition): [papers(model, condition) for model in lab.models(folder, variant)]
         for variant, condition in sides
     }
 

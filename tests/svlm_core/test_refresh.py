@@ -44,7 +44,8 @@ def keys(stream, role: Role) -> torch.Tensor:
     return stream._memory.cache.unrotated[:, slots].clone()
 
 
-def test_it_is_off_where_nobody_asks_for_it():
+def test_the_robot_refreshes_and_the_published_system_does_not():
+    assert PRESETS['robot'].refresh_rounds == 8
     assert PRESETS['reference'].text_refresh_interval is None
     assert PRESETS['reference'].refresh_rounds is None
 

@@ -136,7 +136,7 @@ def test_costly_conditions_get_fewer_and_shorter_streams_unless_more_is_asked_fo
     assert size('full attention', Size(32, 60)) == (8, 960)
     assert size('full attention', Size(2, 1)) == (2, 60)
     assert size('refreshed', Size(), free=True) == (16, 1800)
-    assert size('no sink', Size(), free=True) == (16, 360)
+    assert size('no sink', Size(), free=True) == (16, 240)
     assert size('no sink', Size(2, 1), free=True) == (2, 60)
 
 

@@ -111,12 +111,12 @@ def test_a_mistake_is_told_by_file_and_field(read, text, told):
 
 
 def test_an_unknown_grid_is_told_with_those_that_there_are():
-    with pytest.raises(SettingsError, match=r'nothing cannot be read.*inference, training'):
+    with pytest.raises(SettingsError, match=r'nothing cannot be .*inference, refresh, training'):
         read_grid(find_grid('nothing'))
 
 
 def test_the_grids_that_are_shipped_have_the_layout_of_the_paper(monkeypatch, tmp_path):
-    assert shipped() == ['inference', 'training']
+    assert shipped() == ['inference', 'refresh', 'training']
     grid = read_grid(find_grid('inference'))
     tables = {table.name: table for table in grid.tables}
     assert list(tables) == ['fig-1', 'table-2', 'table-4', 'table-5-left', 'table-5-right']
@@ -125,6 +125,9 @@ def test_the_grids_that_are_shipped_have_the_layout_of_the_paper(monkeypatch, tm
     assert [line.labels for line in tables['table-5-right'].lines] == [
         ('0',), ('1',), ('4',), ('8',), ('16',), ('32',)]  # fmt: skip
     assert ('∞', '∞') in [line.labels for line in tables['table-5-left'].lines]
+    often = read_grid(find_grid('refresh'))
+    intervals = [cell.settings['text_refresh_interval'] for cell in often.cells]
+    assert intervals == [None, 16, 8, 4, 1, None]
     for variant in ('overlapped', 'no-previous-text', 'not-overlapped', 'noisy', 'annealed'):
         place = tmp_path / 'runs' / 'lab' / variant / '0' / 'annealing' / 'model'
         place.parent.mkdir(parents=True)
