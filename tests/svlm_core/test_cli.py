@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,21 +15,37 @@ from svlm_core import cli
 from svlm_core.commands.parity import Parity
 from svlm_core.errors import SvlmError
 
+Done = subprocess.CompletedProcess[str]
 
-def svlm(*words: str) -> subprocess.CompletedProcess[str]:
+
+def process(*words: str) -> Done:
     """The command as a process of its own, as a person starts it."""
     command = [sys.executable, '-m', 'svlm_core.cli', *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_help_tells_what_there_is_and_where_to_begin():
+@pytest.fixture
+def svlm(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The command in this process, which has imported already what it needs."""
+
+    def run(*words: str) -> Done:
+        try:
+            status = cli.main(words)
+        except SystemExit as left:
+            status = left.code
+        return subprocess.CompletedProcess(words, status, *capfd.readouterr())
+
+    return run
+
+
+def test_help_tells_what_there_is_and_where_to_begin(svlm):
     done = svlm('--help')
     assert done.returncode == 0
     for word in (*cli.COMMANDS, 'svlm doctor', 'svlm caption VIDEO', 'ros2 launch svlm'):
         assert word in done.stdout
 
 
-def test_the_list_of_commands_fits_a_small_terminal():
+def test_the_list_of_commands_fits_a_small_terminal(svlm):
     text = svlm('--help').stdout
     assert 'Exit status' not in text
     assert max(map(len, text[text.index('╭') :].splitlines())) <= 80
@@ -36,13 +53,13 @@ def test_the_list_of_commands_fits_a_small_terminal():
 
 
 def test_the_version_is_that_of_the_package():
-    done = svlm('--version')
+    done = process('--version')
     assert (done.returncode, done.stderr) == (0, '')
     assert done.stdout == f'svlm {version("svlm")}\n'
 
 
 @pytest.mark.parametrize('name', cli.COMMANDS)
-def test_every_command_says_what_it_does(name):
+def test_every_command_says_what_it_does(svlm, name):
     done = svlm(name, '--help')
     assert done.returncode == 0
     first, *_ = (cli.COMMANDS[name].__doc__ or '').strip().splitlines()
@@ -59,20 +76,23 @@ def test_every_command_says_what_it_does(name):
         ('parity', 'case --checkpoint'),
     ],
 )  # fmt: skip
-def test_the_help_of_a_command_is_complete(name, flags):
+def test_the_help_of_a_command_is_complete(svlm, name, flags):
     words = ' '.join(svlm(name, '--help').stdout.lower().split())
     assert [flag for flag in flags.split() if flag not in words] == []
 
 
-@pytest.mark.parametrize('name', ['', *cli.COMMANDS])
-def test_help_does_not_wait_for_torch(name):
+def test_no_help_waits_for_torch():
+    asked = [['--help'], *([name, '--help'] for name in cli.COMMANDS)]
     code = (
         'import sys; from svlm_core import cli\n'
-        f'try: cli.main({[name, "--help"] if name else ["--help"]})\n'
-        'except SystemExit: sys.exit("torch" in sys.modules)'
+        f'for words in {asked}:\n'
+        '    try: cli.main(words)\n'
+        '    except SystemExit: pass\n'
+        "    if 'torch' in sys.modules: sys.exit(' '.join(words))"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=False)
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (0, b'')
+    assert done.stdout.count(b'usage: svlm') == len(asked)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +115,7 @@ def test_help_does_not_wait_for_torch(name):
         (('caption', 'x.mp4', '--vtt', ''), 1, '--vtt . is a folder'),
     ],
 )
-def test_a_mistake_is_told_without_a_traceback(words, status, told):
+def test_a_mistake_is_told_without_a_traceback(svlm, words, status, told):
     done = svlm(*words)
     assert done.returncode == status
     assert told in done.stderr
@@ -103,6 +123,13 @@ def test_a_mistake_is_told_without_a_traceback(words, status, told):
     if status == 1:
         assert len(done.stderr.splitlines()) == 1
         assert done.stderr.startswith('svlm: ')
+
+
+@pytest.mark.parametrize('words', [('dance',), ('parity', '/nowhere')])
+def test_the_status_and_the_line_are_those_of_the_process(svlm, words):
+    here, there = svlm(*words), process(*words)
+    assert there.returncode == here.returncode
+    assert (there.stdout, there.stderr) == (here.stdout, here.stderr)
 
 
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='Linux has /dev/full')
