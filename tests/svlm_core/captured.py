@@ -25,25 +25,38 @@ HOST = {  # operations that wait for the device
 }
 
 
+def tensors(made: Any) -> list[Tensor]:
+    """The tensors that an operation made."""
+    if isinstance(made, Tensor):
+        return [made]
+    return [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
+
+
+def place(tensor: Tensor) -> int:
+    """Where the memory begins that a tensor has with all of its views."""
+    return tensor.untyped_storage().data_ptr()
+
+
 class Tape(TorchDispatchMode):
-    """Writes down what is done meanwhile."""
+    """Writes down what is done meanwhile; a view of memory stays one, and is nothing to do."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._done: list[tuple[Any, tuple, dict, Any]] = []
+        self._done: list[tuple[Any, tuple, dict, list[Tensor]]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         assert func.name().split('.')[0] not in HOST, f'{func} cannot be captured'
         made = func(*args, **(kwargs or {}))
-        self._done.append((func, args, kwargs or {}, made))
+        if not func.is_view or any(place(of) != place(args[0]) for of in tensors(made)):
+            self._done.append((func, args, kwargs or {}, tensors(made)))
         return made
 
     @torch.inference_mode()
     def replay(self) -> None:
         for func, args, kwargs, made in self._done:
-            again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(made), tree_leaves(again), strict=True):
-                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+            again = tensors(func(*args, **kwargs))
+            for old, new in zip(made, again, strict=True):
+                if old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
 

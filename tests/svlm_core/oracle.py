@@ -357,23 +357,27 @@ class NaiveModel:
         Every earlier entry has them already. positions (3, memory).
         """
         heads, shared = self.c.num_attention_heads, self.c.num_key_value_heads
-        size, old = self.c.hidden_size // heads, len(memory) - fresh
+        layers, size = self.c.num_hidden_layers, self.c.hidden_size // heads
+        old = len(memory) - fresh
         cos, sin = self._turn(positions)
         x = torch.stack([self._embed(entry) for entry in memory[old:]])  # (fresh, hidden)
         future = torch.full((fresh, len(memory)), -torch.inf).triu(old + 1)
-        keys, values = [], []
-        for n in range(self.c.num_hidden_layers):
+        keys = torch.empty(len(memory), layers, shared, size, dtype=torch.double)
+        values = torch.empty_like(keys)
+        if old:
+            keys[:old] = torch.stack([entry.keys for entry in memory[:old]])
+            values[:old] = torch.stack([entry.values for entry in memory[:old]])
+        for n in range(layers):
             a = self._norm(x, f'layers.{n}.input_layernorm')
             q = self._linear(a, f'layers.{n}.self_attn.q_proj').view(fresh, heads, size)
             k = self._linear(a, f'layers.{n}.self_attn.k_proj').view(fresh, shared, size)
             v = self._linear(a, f'layers.{n}.self_attn.v_proj').view(fresh, shared, size)
-            keys.append(k)
-            values.append(v)
-            k = torch.cat([*(entry.keys[n][None] for entry in memory[:old]), k])
-            v = torch.cat([*(entry.values[n][None] for entry in memory[:old]), v])
+            keys[old:, n], values[old:, n] = k, v
             q = _rotate(q, cos[old:], sin[old:]).permute(1, 0, 2)  # (heads, fresh, size)
-            k = _rotate(k, cos, sin).repeat_interleave(heads // shared, 1).permute(1, 2, 0)
-            v = v.repeat_interleave(heads // shared, 1).permute(1, 0, 2)  # (heads, memory, size)
+            k = _rotate(keys[:, n], cos, sin).repeat_interleave(heads // shared, 1)
+            k = k.permute(1, 2, 0)  # (heads, size, memory)
+            v = values[:, n].repeat_interleave(heads // shared, 1)
+            v = v.permute(1, 0, 2)  # (heads, memory, size)
             weights = (q @ k / size**0.5 + future).softmax(-1)
             mixed = (weights @ v).permute(1, 0, 2).reshape(fresh, heads * size)
             x = x + self._linear(mixed, f'layers.{n}.self_attn.o_proj')
@@ -381,9 +385,8 @@ class NaiveModel:
             gate = self._linear(a, f'layers.{n}.mlp.gate_proj')
             up = self._linear(a, f'layers.{n}.mlp.up_proj')
             x = x + self._linear(gate * gate.sigmoid() * up, f'layers.{n}.mlp.down_proj')
-        for j, entry in enumerate(memory[old:]):
-            entry.keys = torch.stack([layer[j] for layer in keys])
-            entry.values = torch.stack([layer[j] for layer in values])
+        for entry, k, v in zip(memory[old:], keys[old:], values[old:], strict=True):
+            entry.keys, entry.values = k.clone(), v.clone()
         return (self.w['lm_head.weight'] @ self._norm(x[-1], 'norm')).numpy()
 
     def _embed(self, entry: Entry) -> Tensor:
