@@ -48,7 +48,8 @@ def test_a_handful_of_chunks_is_learnt_by_heart(tmp_path: Path) -> None:
         model: {fresh: {seed: 0}}
         stream: {text_sink: 12, text_window: 20}
         stages:
-          - data: [{stories: {samples: 4, window: 8, overlap: 4, run: 2, length: 8, tasks: 0}}]
+          - data:
+              - stories: {samples: 4, window: 8, overlap: 4, run: 2, length: 8, tasks: 0, size: 56}
             epochs: 70
             batch: 4
             pack: 4
@@ -68,7 +69,7 @@ def test_a_handful_of_chunks_is_learnt_by_heart(tmp_path: Path) -> None:
     engine = StreamingVLM.from_pretrained(tmp_path / 'run' / 'sft' / 'model', device='cpu')
     greedy = Sampling(temperature=0, repetition_penalty=1.0)
     stream = engine.open(preset('robot', text_sink=12, text_window=20, sampling=greedy))
-    story = Story(seed_to_train(0))
+    story = Story(seed_to_train(0), 56, 56)
     said = [stream.step(story.frames(i), float(i)).text for i in range(8)]
     right = sum(said[i] == story.second(i).caption for i in range(8))
     assert right >= 7, 'inference says what was learnt'
