@@ -90,13 +90,13 @@ def test_relayed_keys_are_rotations_of_the_unrotated_ones_and_the_rest_is_left_a
     assert torch.equal(cache.keys[:, :5], untouched)
 
 
-def test_an_hour_of_evictions_leaves_bf16_keys_as_if_they_were_rotated_once():
+def test_hundreds_of_evictions_leave_bf16_keys_as_if_they_were_rotated_once():
     torch.manual_seed(0)
     cache = cache_of(64, dtype=torch.bfloat16)
     write(cache, list(range(1, 33)))
     cache.unrotated[:, :32].normal_()
     sink = cache.unrotated[:, :8].clone()
-    for second in range(3600):
+    for second in range(600):
         cache.gather([range(8), range(12, 32)])
         write(cache, [1, 2, 3, 4])
         start = second % 7  # what stays is laid somewhere else each time

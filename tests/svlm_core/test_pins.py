@@ -52,8 +52,8 @@ def test_they_are_encoded_where_they_stand_and_the_rest_stays(engine):
 
 
 @pinning
-def test_they_stay_for_hundreds_of_rounds(engine, policy):
-    rounds = 60 if policy['policy'] == 'full_attention' else 300
+def test_they_stay_for_many_rounds(engine, policy):
+    rounds = 60 if policy['policy'] == 'full_attention' else 120
     stream = engine.open(small(**policy, max_new_tokens=2))
     watch(stream, range(2))
     stream.pin(BALL)

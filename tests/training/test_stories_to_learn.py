@@ -67,7 +67,7 @@ def test_the_same_number_is_the_same_sample_whatever_came_before(engine: Streami
 
 
 def test_beginnings_are_frequent_and_late_seconds_come_too(engine: StreamingVLM) -> None:
-    stories = source(engine, samples=300, run=1, length=1800, window=2, overlap=1)
+    stories = source(engine, samples=300, run=1, length=1800, window=2, overlap=1, size=28)
     firsts = [beginning(engine, stories[n]) for n in range(300)]
     assert 10 < sum(first == 0 for first in firsts) < 60
     assert 10 < sum(first > 600 for first in firsts) < 80
@@ -75,7 +75,8 @@ def test_beginnings_are_frequent_and_late_seconds_come_too(engine: StreamingVLM)
 
 
 def test_a_share_of_worlds_is_told_under_another_query(engine: StreamingVLM) -> None:
-    stories = source(engine, samples=40, run=1, window=3, overlap=0, length=30, tasks=0.5)
+    few = {'samples': 40, 'run': 1, 'length': 30, 'window': 3, 'overlap': 0, 'size': 28}
+    stories = source(engine, tasks=0.5, **few)
     texts = [engine.tokenizer.decode(stories[n].ids.tolist()) for n in range(40)]
     asked = [next(query for query in TASKS if query in text) for text in texts]
     assert set(asked) == set(TASKS)
