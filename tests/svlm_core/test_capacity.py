@@ -21,7 +21,7 @@ from svlm_core.prompt import LONGEST_TIME, Prompt
 from svlm_core.transcript import Role
 
 WIDE = 3  # vision tokens of the largest frames
-ROUNDS = 150
+ROUNDS = 50
 OPEN = 1  # the line feed that a reply gets with the next round
 
 
@@ -48,7 +48,7 @@ def bounded(draw, robot: bool) -> StreamSettings:
 
 
 def fullest(stream: Stream) -> int:
-    """The most tokens that the stream held between rounds, over hundreds of seconds.
+    """The most tokens that the stream held between rounds, over all rounds.
 
     Where it can be asked, it keeps an exchange as often as it can.
     """
