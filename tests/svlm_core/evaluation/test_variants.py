@@ -12,6 +12,7 @@ import pytest
 from svlm_core import StreamingVLM, cli
 from svlm_core.card import EMBEDDED
 from svlm_core.evaluation import claims as table
+from svlm_core.evaluation import quiz, sitting
 from svlm_core.evaluation import variants as module
 from svlm_core.evaluation.bootstrap import interval
 from svlm_core.evaluation.claims import QUESTIONS, TRAINING, Claim, Side, judge_training
@@ -19,7 +20,7 @@ from svlm_core.evaluation.conditions import CONDITIONS
 from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.measures import Right
 from svlm_core.evaluation.plan import Size, papers
-from svlm_core.evaluation.quiz import CHUNKS, Quiz, answered
+from svlm_core.evaluation.quiz import Quiz, answered
 from svlm_core.evaluation.sitting import Paper
 from svlm_core.evaluation.variants import possible, trials, tried
 from svlm_core.fork import Fork
@@ -169,9 +170,9 @@ def test_a_quiz_asks_everything_about_chunks_that_are_seen_alone(monkeypatch):
         return found
 
     monkeypatch.setattr(Fork, 'ask', noted)
-    quiz = Quiz(None, seed=8, seconds=100, clip=2)
-    answers = list(answered(engine, quiz))
-    assert len(answers) == len(asked) == CHUNKS * len(questions.QUESTIONS)
+    monkeypatch.setattr(quiz, 'CHUNKS', 6)
+    answers = list(answered(engine, Quiz(None, seed=8, seconds=100, clip=2)))
+    assert len(answers) == len(asked) == 6 * len(questions.QUESTIONS)
     for found, (text, seen) in zip(answers, asked, strict=True):
         assert seen == (found.second - 1, found.second + 1), 'the chunk alone is in memory'
         clip = [second(8, found.second - 1), second(8, found.second)]
@@ -179,7 +180,7 @@ def test_a_quiz_asks_everything_about_chunks_that_are_seen_alone(monkeypatch):
         assert (text, found.truth) == (question.text, question.answer)
         assert found.right == question.answered(found.said)
     ends = sorted({found.second for found in answers})
-    assert (ends[0], len(ends)) == (1, CHUNKS)
+    assert (ends[0], len(ends)) == (1, 6)
     assert 80 < ends[-1] < 100
 
 
@@ -197,7 +198,14 @@ def test_who_answers_rightly_gets_full_marks(monkeypatch):
     assert {found.truth for found in answers} > {'yes', 'no', 'none'}
 
 
+def one_by_one(work, jobs, processes):
+    """What `spread` does, in this process."""
+    yield from enumerate(map(work, jobs))
+
+
 def test_the_command_tries_variants_and_reports_every_seed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sitting, 'spread', one_by_one)
+    monkeypatch.setattr(quiz, 'CHUNKS', 2)
     same = Claim(
         'it anneals',
         Side('refreshed', Right(), variant='annealed'),
