@@ -37,7 +37,9 @@ test: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	OMP_NUM_THREADS=1 .venv/bin/pytest -x -q
+	OMP_NUM_THREADS=1 .venv/bin/pytest -x -q -p xdist.plugin -n 2 --dist loadfile \
+	  --ignore tests/svlm_ros tests
+	OMP_NUM_THREADS=1 .venv/bin/pytest -x -q tests/svlm_ros
 
 # At most two hours on two cores. Stopped at any moment, it goes on from its newest checkpoint.
 train-tiny: setup
