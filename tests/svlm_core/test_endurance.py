@@ -17,7 +17,7 @@ from svlm_core import StreamingVLM
 def test_the_memory_never_moves_and_never_overflows(engine, policy):
     stream = engine.open(small(**policy, max_new_tokens=2))
     planes, size = [plane.data_ptr() for plane in stream.planes], stream.memory_bytes
-    for number in range(500):
+    for number in range(200):  # twice through all sizes and pictures
         stream.step(noise(number % 7, 28 * (1 + number % 4), 28 * (1 + number % 3)), number)
         assert stream.encoded <= stream.held <= stream.capacity
         assert len(stream.transcript.segments) <= 5 + 6 * 3
@@ -31,7 +31,7 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def test_an_hour_leaves_no_trace_on_the_host(engine):
+def test_a_long_stream_leaves_no_trace_on_the_host(engine):
     stream = engine.open(small(max_new_tokens=2))
     frames = [noise(number) for number in range(8)]
 
@@ -43,9 +43,9 @@ def test_an_hour_leaves_no_trace_on_the_host(engine):
 
     minutes(0, 5)
     objects, bytes_before = minutes(5, 10)
-    later, bytes_after = minutes(10, 60)
+    later, bytes_after = minutes(10, 30)
     assert later - objects < 50
-    assert bytes_after - bytes_before < 8 * 2**20
+    assert bytes_after - bytes_before < 3 * 2**20
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
