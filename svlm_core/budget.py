@@ -116,9 +116,7 @@ class _Need:
 
     def planes(self, slots: int) -> int:
         """Bytes of a memory of so many tokens."""
-        again = self.settings.policy == 'recompute'
-        contiguous = self.settings.rope == 'contiguous' or again
-        return Cache(self.config.text, slots, self.dtype, META, contiguous).bytes
+        return Cache(self.config.text, slots, self.dtype, META, self.settings.lays_anew).bytes
 
     @property
     def questions(self) -> int:

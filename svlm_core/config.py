@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from svlm_core.errors import SettingsError
 
 Policy = Literal['streaming', 'full_attention', 'window', 'recompute']
-Rope = Literal['contiguous', 'native']
+Rope = Literal['contiguous', 'native', 'plain']
 TimeOrigin = Literal['stream', 'wrapped']
 Preset = Literal['robot', 'reference']
 
@@ -55,7 +55,11 @@ class StreamSettings:
     query: str = limit('Describe what the robot sees.', 'the instruction to the model')
     previous_text: str = limit('', 'what was said before the stream began')
     policy: Policy = limit('streaming', 'how the memory is kept within bounds')
-    rope: Rope = limit('contiguous', 'positions re-laid without gaps, or left to grow')
+    rope: Rope = limit(
+        'contiguous',
+        'positions re-laid without gaps, or left to grow; plain: re-laid, and frames take a place '
+        'for each token, as text does: what LiveCC was trained with',
+    )
     vision_window: float | None = limit(
         16, 'seconds of vision kept, the current one included; 0: none enters', low=0
     )
@@ -122,6 +126,11 @@ class StreamSettings:
     def frames_per_round(self) -> int:
         """Frames in one round: fps x chunk_seconds."""
         return round(self.fps * self.chunk_seconds)
+
+    @property
+    def lays_anew(self) -> bool:
+        """Whether positions are laid anew each round; policy recompute lays even native ones."""
+        return self.rope != 'native' or self.policy == 'recompute'
 
     @property
     def vision_rounds(self) -> int | None:

@@ -7,7 +7,7 @@ token is never run through the model on its own): they are the head of the next 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.language import Continuation
 from svlm_core.prompt import CLOSING
-from svlm_core.rope import Rotary, lay_out
+from svlm_core.rope import Rotary, Run, lay_out
 from svlm_core.step import Step
 from svlm_core.transcript import Plan, Role, Segment, Transcript
 
@@ -42,11 +42,6 @@ class Held:
     stale: int
 
 
-def lays_anew(settings: StreamSettings) -> bool:
-    """Whether positions are laid anew each round: contiguous ones, and all of policy recompute."""
-    return settings.rope == 'contiguous' or settings.policy == 'recompute'
-
-
 class Memory:
     """What a stream remembers. Positions are laid, and keys rotated, once per change."""
 
@@ -54,9 +49,9 @@ class Memory:
         self, model: Model, settings: StreamSettings, capacity: int, longest_reply: int
     ) -> None:
         text = model.config.text
-        self._contiguous = lays_anew(settings)
+        self._anew, self._plain = settings.lays_anew, settings.rope == 'plain'
         self.transcript = Transcript()
-        self.cache = Cache(text, capacity, model.dtype, model.device, self._contiguous)
+        self.cache = Cache(text, capacity, model.dtype, model.device, self._anew)
         self._model = model
         self._step = Step(model, self.cache)
         angles = torch.float32 if settings.published_quirks else torch.float64
@@ -223,14 +218,20 @@ class Memory:
         With native RoPE only new tokens are laid, from position `upcoming` on.
         """
         length = self.cache.length
-        self._base, start = (0, 0.0) if self._contiguous else (length, upcoming)
+        self._base, start = (0, 0.0) if self._anew else (length, upcoming)
         runs = [*self.transcript.runs_from(self._base), (self._room, None)]
-        rate = self._rotary.spec.tokens_per_second
-        self._laid = lay_out(runs, start, self._seconds_per_grid, rate)
+        self._laid = self._laid_out(runs, start)
         self._tables = self._rotary.tables(torch.from_numpy(self._laid))
-        if self._contiguous:
+        if self._anew:
             self.cache.relay(self._stale, *self._rows(self._stale, length))
         self._stale = self.cache.capacity
+
+    def _laid_out(self, runs: Iterable[Run], start: float) -> np.ndarray:
+        """Positions (3, n) of runs; with plain RoPE a grid counts up as text does."""
+        if self._plain:
+            runs = [(count, None) for count, _ in runs]
+        rate = self._rotary.spec.tokens_per_second
+        return lay_out(runs, start, self._seconds_per_grid, rate)
 
     def _forward(self, x: Tensor, wanted: int = 1) -> Tensor:
         """Run tokens (T, hidden) through the model; the last hidden states (wanted, hidden)."""

@@ -36,9 +36,9 @@ def plan_round(
 
 def check_recall(settings: StreamSettings) -> None:
     """Raise SettingsError where no evicted round could be brought back."""
-    if settings.policy != 'streaming' or settings.rope != 'contiguous':
+    if settings.policy != 'streaming' or settings.rope == 'native':
         raise SettingsError(
-            'rounds are brought back under policy=streaming with rope=contiguous alone, not '
+            'rounds are brought back under policy=streaming, and not with rope=native: here it is '
             f'policy={settings.policy} with rope={settings.rope}'
         )
 

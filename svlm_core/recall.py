@@ -27,7 +27,7 @@ from svlm_core.memory import Held, Memory
 from svlm_core.model.attention import attend
 from svlm_core.model.checkpoint import Model
 from svlm_core.policies import check_recall
-from svlm_core.rope import lay_out, rotate
+from svlm_core.rope import rotate
 from svlm_core.transcript import Plan, Role, Segment, Transcript
 
 
@@ -123,7 +123,7 @@ class RecallingMemory(Memory):
     def _block(self, before: Transcript, numbers: Sequence[int]) -> Block:
         spans = [range(*before.starts[number : number + 2]) for number in numbers]
         slots = torch.tensor([slot for span in spans for slot in span], device=self._model.device)
-        assert self.cache.unrotated is not None  # positions are contiguous
+        assert self.cache.unrotated is not None  # positions are laid anew
         laid = self._laid_alone([before.segments[number] for number in numbers])
         return Block(
             keys=self.cache.unrotated.index_select(1, slots),
@@ -135,8 +135,7 @@ class RecallingMemory(Memory):
     def _laid_alone(self, segments: Sequence[Segment]) -> np.ndarray:
         """Positions (3, n + 1) of segments that stand at 0, and of the token after them."""
         runs = [run for segment in segments for run in segment.runs()]
-        rate = self._rotary.spec.tokens_per_second
-        return lay_out([*runs, (1, None)], 0, self._seconds_per_grid, rate)
+        return self._laid_out([*runs, (1, None)], 0)
 
     def _lay(self, upcoming: float) -> None:
         super()._lay(upcoming)

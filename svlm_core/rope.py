@@ -20,6 +20,7 @@ from torch import Tensor
 LINE = 4096  # whole positions whose rotation is made once: contiguous ones stay below
 
 Grid = tuple[int, int, int]  # temporal, height and width counts of merged vision tokens
+Run = tuple[int, Grid | None]  # tokens that stand together, and the grid that they are; text: none
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def grid_positions(grid: Grid, seconds_per_grid: float, rate: float | None) -> n
 
 
 def lay_out(
-    runs: Iterable[tuple[int, Grid | None]],
+    runs: Iterable[Run],
     start: float,
     seconds_per_grid: float,
     rate: float | None,
@@ -101,7 +102,8 @@ class Rotary:
         """Cosine and sine tables, each (n, head_dim) float32, of `positions` (3, n).
 
         Whole positions from 0 to LINE are looked up, if the host knows them: all there are, but
-        for odd frame rates, hours of native ones, and rounds that are brought back.
+        for odd frame rates, hours of native ones, plain ones of large frames, and rounds that
+        are brought back.
         """
         places = positions.int()
         if places.device.type == 'cpu' and _on_line(places, positions):

@@ -26,7 +26,7 @@ from torch import Tensor
 from svlm_core import outline as outlines
 from svlm_core.capacity import room_for_pinned
 from svlm_core.errors import OutputError, SettingsError, SourceError
-from svlm_core.memory import Held, lays_anew
+from svlm_core.memory import Held
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.vision import merged_grid
 from svlm_core.model.weights import weights_of
@@ -256,7 +256,7 @@ def _shapes(outline: Outline, stream: Stream) -> Shapes:
         'keys': (planes, FLOATS),
         'values': (planes, FLOATS),
     }
-    if lays_anew(stream.settings):
+    if stream.settings.lays_anew:
         shapes['unrotated'] = (planes, FLOATS)
     pixels = vision.in_channels * vision.temporal_patch * vision.patch_size**2
     for number, grid in outline.views.items():
@@ -284,7 +284,7 @@ def _state(outline: Outline, tensors: Mapping[str, Tensor], stream: Stream, path
     transcript = outlines.transcript(outline, ids.tolist(), stream.prompt.tokenizer.turn_end)
     _check_pinned(outline, transcript, stream)
     positions = tensors['positions']
-    if not positions.isfinite().all() or (lays_anew(stream.settings) and outline.base):
+    if not positions.isfinite().all() or (stream.settings.lays_anew and outline.base):
         raise ValueError('its positions are none')
     planes = {
         name: _converted(tensors[name], model, path)

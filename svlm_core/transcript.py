@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 
-from svlm_core.rope import Grid
+from svlm_core.rope import Grid, Run
 
 
 class Role(Enum):
@@ -61,7 +61,7 @@ class Segment:
     grid: Grid | None = None
     seconds: tuple[float, float] | None = None
 
-    def runs(self) -> Iterator[tuple[int, Grid | None]]:
+    def runs(self) -> Iterator[Run]:
         """Runs of (tokens, grid) in the order in which positions are laid."""
         if self.grid is None:
             yield len(self.ids), None
@@ -121,7 +121,7 @@ class Transcript:
         shown = [segment.seconds for segment in self.segments if segment.seconds is not None]
         return (shown[0][0], shown[-1][1]) if shown else None
 
-    def runs_from(self, start: int) -> Iterator[tuple[int, Grid | None]]:
+    def runs_from(self, start: int) -> Iterator[Run]:
         """Runs of the tokens from index `start` on, which must not split a vision segment."""
         for first, segment in zip(self.starts, self.segments, strict=False):
             if first >= start:

@@ -256,7 +256,12 @@ class Oracle:
         return self._laid(entries)
 
     def _laid(self, entries: Sequence[Entry]) -> Array:
-        """(3, entries): text counts on, a grid spreads from the next number of its text run."""
+        """(3, entries): text counts on, a grid spreads from the next number of its text run.
+
+        With plain positions every entry has the next number, whatever it is.
+        """
+        if self.settings.rope == 'plain':
+            return np.stack([np.arange(len(entries), dtype=np.float32)] * 3)
         per_grid = np.float32(2 / self.settings.fps * self.model.tokens_per_second)
         start, length, blocks = np.float32(0), np.float32(0), []
         for is_text, run in groupby(entries, lambda entry: entry.cell is None):

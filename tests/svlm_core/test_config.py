@@ -53,7 +53,7 @@ def test_changes_lie_over_a_preset_and_leave_it_as_it_was():
         ({'published_quirks': 1}, 'is no yes or no'),
         ({'sampling': None}, 'sampling=None is no Sampling'),
         ({'policy': 'forever'}, 'choose one of streaming, full_attention, window, recompute'),
-        ({'rope': None}, 'choose one of contiguous, native'),
+        ({'rope': None}, 'choose one of contiguous, native, plain'),
         ({'fps': 1.5}, 'a whole number of frames'),
         ({'fps': 0.25}, 'a whole number of frames'),
         ({'sinks': 3}, 'sinks'),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 
 from oracle import NaiveModel, Oracle
 from svlm_core import StreamingVLM, StreamSettings, preset
-from svlm_core.config import Sampling
+from svlm_core.config import Policy, Sampling
 
 PARITY = Path(__file__).parents[1] / 'parity'
 CASES = sorted(p.parent.name for p in PARITY.glob('*/case.json'))
@@ -208,7 +209,7 @@ def agree(stream: Stream, talkers: dict[str, Path]) -> None:
         assert camera.held <= camera.capacity, where
         ours = torch.stack(logits).double().numpy()
         np.testing.assert_allclose(ours, heard.logits, atol=LOGITS, rtol=0, err_msg=where)
-        if stream.settings.rope == 'contiguous':
+        if stream.settings.rope != 'native':
             np.testing.assert_array_equal(camera.positions, heard.positions, err_msg=where)
             no_gaps(heard.positions)
         ties, tokens = ties + follower.ties, tokens + len(said)
@@ -235,6 +236,12 @@ def examples(count: int, shrink: bool = True):
 @examples(80)
 @given(stream=streams(('streaming',), (1, 16)))
 def test_short_streams_with_random_budgets(stream: Stream, talkers) -> None:
+    agree(stream, talkers)
+
+
+@examples(24)
+@given(stream=streams(get_args(Policy), (1, 12), ropes=('plain',)))
+def test_plain_positions_under_every_policy(stream: Stream, talkers) -> None:
     agree(stream, talkers)
 
 

@@ -116,12 +116,13 @@ def scores(stream: Stream, number: int, ids: list[int]) -> np.ndarray:
     return stream.follow(seen(number), float(number), ids).numpy()
 
 
+@pytest.mark.parametrize('rope', ['contiguous', 'plain'])
 @pytest.mark.parametrize('count', [1, 2, 4])
 @pytest.mark.parametrize(
     'text', [NO_TEXT, {'text_sink': 8, 'text_window': 8}], ids=['no text', 'text']
 )
-def test_every_layer_brings_back_what_brute_force_finds(engine, naive, count, text):
-    chosen = small(**{**WINDOW, **text})
+def test_every_layer_brings_back_what_brute_force_finds(engine, naive, count, text, rope):
+    chosen = small(**{**WINDOW, **text}, rope=rope)
     stream, slow = engine.open(chosen, retrieved=count), Recaller(naive, chosen, count)
     different = False
     for number in range(ROUNDS):
