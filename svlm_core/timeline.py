@@ -8,15 +8,17 @@ network (its own content policy says so).
 from __future__ import annotations
 
 import base64
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
 from pathlib import Path
 from statistics import median
-from typing import TextIO
+from typing import Any, TextIO
 
 import av
 import numpy as np
@@ -91,14 +93,28 @@ def write_whole(path: Path | str, text: str) -> Path:
     return Path(path)
 
 
+def write_lines(path: Path | str, rows: Iterable[Any]) -> Path:
+    """Write a .jsonl file, a line for each row, as `write_whole` does; give back the path."""
+    with whole(path) as file:
+        file.writelines(map(as_line, rows))
+    return Path(path)
+
+
+def as_line(row: Any) -> str:
+    """A line of a .jsonl file, with its end."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n'
+
+
 @contextmanager
 def whole(path: Path | str) -> Iterator[TextIO]:
     """A text file to write piece by piece, which appears when the block ends, and only then.
 
+    Of several processes that write the same file at once, each writes a part of its own, and the
+    last one to end has its content there. One that is killed leaves its part behind, hidden.
     Raises OutputError when it cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f'.{path.name}.part')
+    part = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.part')
     try:
         with part.open('w', encoding='utf-8') as file:
             yield file

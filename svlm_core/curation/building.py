@@ -20,7 +20,7 @@ from svlm_core.curation.manifest import CurationError
 from svlm_core.curation.pipeline import Workplace
 from svlm_core.curation.settings import Building
 from svlm_core.evaluation.streams.infstreams import CLIPS, WORDS
-from svlm_core.timeline import whole, write_whole
+from svlm_core.timeline import as_line, whole, write_whole
 
 FOLDER = 'eval'
 COUNTS = 'counts.json'
@@ -92,8 +92,7 @@ def _segments(
 
 def _line(game: Game, words: Sequence[list[Any]], **more: str) -> str:
     about = {'video': game.video, 'title': game.title, 'category': game.category}
-    row = {**about, 'content': [list(word) for word in words], **more}
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n'
+    return as_line({**about, 'content': [list(word) for word in words], **more})
 
 
 def _row(game: Game, settings: Building) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from svlm_core.errors import OutputError, SettingsError, SvlmError
 from svlm_core.shapes import Misfit, Number, Table, Text
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import write_lines
 
 NAME = 'manifest.jsonl'
 
@@ -104,7 +104,7 @@ class Manifest:
         self.write()
 
     def write(self) -> None:
-        write_whole(self.path, ''.join(_lines(self._entries)))
+        write_lines(self.path, _rows(self._entries))
 
 
 def merge(folder: Path) -> tuple[int, int]:
@@ -144,11 +144,10 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _lines(entries: dict[str, dict[str, Entry]]) -> Iterator[str]:
+def _rows(entries: dict[str, dict[str, Entry]]) -> Iterator[dict[str, Any]]:
     for name in sorted(entries):
         stages = {stage: asdict(entry) for stage, entry in sorted(entries[name].items())}
-        row = {'video': name, 'stages': stages}
-        yield json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n'
+        yield {'video': name, 'stages': stages}
 
 
 def _read(path: Path) -> dict[str, dict[str, Entry]]:

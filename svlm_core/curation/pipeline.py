@@ -19,7 +19,7 @@ from typing import Any
 
 from svlm_core.curation.manifest import CurationError, Entry, Manifest, Shard, digest, shards
 from svlm_core.errors import SourceError
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import as_line, write_whole
 
 VIDEOS = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.ts', '.m4v', '.flv', '.mpg', '.mpeg')
 
@@ -40,8 +40,7 @@ def as_json(content: Any) -> str:
 
 def as_lines(rows: Any) -> str:
     """The text of a product that is a list, a line for each of it."""
-    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
-    return ''.join(f'{line}\n' for line in lines)
+    return ''.join(map(as_line, rows))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ class Cache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing:
-                write_whole(path.with_suffix(f'.{os.getpid()}'), text).replace(path)
+                write_whole(path, text)
         except OSError as error:
             raise OutputError(f'{path} cannot be written: {error.strerror}') from error
 

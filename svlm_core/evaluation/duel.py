@@ -19,7 +19,7 @@ from svlm_core.evaluation.bootstrap import Interval, ratio_interval
 from svlm_core.evaluation.identity import RUN, account, digest, file_hash
 from svlm_core.evaluation.judging import Judge, Vote, both_orders
 from svlm_core.evaluation.windows import Captions, Window, bout, row_files
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import write_lines, write_whole
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,7 @@ def duel(
 def write_results(folder: Path, result: Result, made: Mapping[str, Any]) -> dict[str, Any]:
     """Write scores.jsonl and summary.json, with how they were made; the summary."""
     rows = (score.to_json(made['judge'], digest(made)) for score in result.scores)
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    write_whole(folder / 'scores.jsonl', ''.join(f'{line}\n' for line in lines))
+    write_lines(folder / 'scores.jsonl', rows)
     summary = {**result.summary(made['seed']), 'made': made}
     write_whole(folder / 'summary.json', json.dumps(summary, ensure_ascii=False, indent=2) + '\n')
     return summary

@@ -154,19 +154,20 @@ def begin_folder(folder: Path, content: Mapping[str, Any], grows: bool = False) 
     OutputError where it cannot be written.
     """
     path, wanted = folder / RUN, json.loads(json.dumps(content))
-    if path.is_file():
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A run that was killed at once has left a part of the file; another shard may write one.
+        others = set(folder.iterdir()) - set(folder.glob(f'.{RUN}.*.part'))
+    except OSError as error:
+        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
+    if path.is_file():  # after the others were counted: another shard may just have begun
         held = _held(path)
         _same(path, {**wanted, **held} if grows else held, {**held, **wanted} if grows else wanted)
         if grows:
             _write(path, {**held, **wanted})
         return
-    try:
-        begun = path.with_name(f'.{RUN}.part')  # all that a run that was killed at once has left
-        if folder.exists() and any(file != begun for file in folder.iterdir()):
-            raise SettingsError(f'{folder} holds something else: choose another --output')
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
+    if others:
+        raise SettingsError(f'{folder} holds something else: choose another --output')
     _write(path, wanted)
 
 

@@ -16,13 +16,12 @@ from svlm_core.errors import SourceError
 from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.quiz import Answered
 from svlm_core.synthetic.captions import Meaning
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import write_lines
 
 
 def keep(path: Path, results: Sequence[Mark | Answered]) -> None:
     """Write what came of an exam. Raises OutputError."""
-    rows = [{**asdict(one), 'right': one.right} for one in results]
-    write_whole(path, ''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in rows))
+    write_lines(path, ({**asdict(one), 'right': one.right} for one in results))
 
 
 def read_kept(path: Path) -> list[Any]:

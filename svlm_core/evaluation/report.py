@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -32,7 +33,7 @@ from svlm_core.evaluation.wins import rate
 from svlm_core.synthetic.captions import LAGS
 from svlm_core.synthetic.questions import QUESTIONS as ASKED
 from svlm_core.synthetic.script import SKILLS
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import write_lines, write_whole
 
 BUCKETS = (0, 24, 48, 120, 240, 480, 600, 1200, 1800)  # seconds
 DRAWN = ('streaming', 'refreshed', 'native', 'full attention', 'recompute', 'window')
@@ -61,16 +62,15 @@ class Result:
     wins: float
     ci_wins: Interval
 
-    def to_json(self, made: Made) -> str:
-        """The line of the verdict, with the wins and how both sides were made."""
-        row = {
+    def row(self, made: Made) -> dict[str, Any]:
+        """The verdict, with the wins and how both sides were made."""
+        return {
             **json.loads(self.verdict.to_json()),
             'wins': rounded(self.wins),
             'ci_wins': rounded(self.ci_wins),
             'made_a': made[key(self.claim.a)].row(),
             'made_b': made[key(self.claim.b)].row(),
         }
-        return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
 def write_report(
@@ -86,8 +86,7 @@ def write_report(
     Raises OutputError.
     """
     rows = table(streams, made)
-    lines = ''.join(f'{result.to_json(made)}\n' for result in results)
-    write_whole(folder / 'claims.jsonl', lines)
+    write_lines(folder / 'claims.jsonl', (result.row(made) for result in results))
     write_whole(folder / 'table.csv', _csv(rows))
     write_whole(folder / 'marks.csv', _csv(marks(streams, made)))
     tables = {'All conditions': rows}

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from svlm_core.timeline import whole, write_whole
+from svlm_core.timeline import as_line, whole, write_lines
 
 
 def cut(
@@ -53,15 +52,15 @@ def write_rows(
     beside = path.with_name(f'{path.stem}_seeks.jsonl')
     with whole(path) as file:
         for row in rows:
-            line = json.dumps(row, ensure_ascii=False) + '\n'
+            line = as_line(row)
             file.write(line)
             starts.append(end)
             end += len(line.encode('utf-8'))
         if index_inside and starts:
-            file.write(json.dumps(starts) + '\n')
+            file.write(as_line(starts))
         beside.unlink(missing_ok=True)  # it is of other rows
     if not index_inside:
-        write_whole(beside, json.dumps(starts) + '\n')
+        write_lines(beside, [starts])
     return len(starts)
 
 

@@ -16,7 +16,16 @@ import pytest
 from svlm_core.errors import OutputError
 from svlm_core.records import Record
 from svlm_core.synthetic import Story
-from svlm_core.timeline import Picture, clock, percentile, picture, timeline, write_timeline
+from svlm_core.timeline import (
+    Picture,
+    clock,
+    percentile,
+    picture,
+    timeline,
+    whole,
+    write_lines,
+    write_timeline,
+)
 
 BEGAN = 1_700_000_000.0
 
@@ -185,6 +194,25 @@ def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path] == list(tmp_path.iterdir())
     with pytest.raises(OutputError, match='no/such/place'):
         write_timeline(tmp_path / 'no/such/place/timeline.html', [record(0)], {}, title='t')
+
+
+def test_of_two_that_write_a_file_at_once_the_last_one_leaves_its_whole_content(tmp_path) -> None:
+    path = tmp_path / 'captions.jsonl'
+    with whole(path) as slow:
+        slow.write('begun, ')
+        assert write_lines(path, [{'text': '红'}, [1]]) == path
+        assert path.read_text(encoding='utf-8') == '{"text": "红"}\n[1]\n'
+        slow.write('ended')
+    assert path.read_text() == 'begun, ended'
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_rows_that_no_json_can_say_leave_the_file_as_it_was(tmp_path) -> None:
+    path = write_lines(tmp_path / 'rows.jsonl', [1])
+    with pytest.raises(ValueError, match='not JSON compliant'):
+        write_lines(path, [2, float('nan')])
+    assert path.read_text() == '1\n'
+    assert [path] == list(tmp_path.iterdir())
 
 
 def test_times_and_percentiles_read_as_people_expect() -> None:

@@ -19,7 +19,7 @@ from svlm_core.evaluation.paper.standins import Size
 from svlm_core.evaluation.plan import world
 from svlm_core.evaluation.quiz import QUIZ, Quiz, answered
 from svlm_core.evaluation.vqa.run import Job, run
-from svlm_core.timeline import make_folder, write_whole
+from svlm_core.timeline import make_folder, write_lines
 
 CLIP = 4  # seconds of a chunk of the quiz, as svlm-tiny was taught
 
@@ -91,10 +91,6 @@ def _quiz(
     path = setup.folder / 'answers' / f'quiz-{key}-{seed}.jsonl'
     if not path.is_file():
         engine = load(model, setup.device)
-        lines = [
-            json.dumps(asdict(answer), ensure_ascii=False)
-            for answer in answered(engine, Quiz(model, seed, seconds, CLIP))
-        ]
         make_folder(path.parent)
-        write_whole(path, ''.join(f'{line}\n' for line in lines))
+        write_lines(path, map(asdict, answered(engine, Quiz(model, seed, seconds, CLIP))))
     return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]

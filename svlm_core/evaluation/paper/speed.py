@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from statistics import median
 from typing import Any, cast
@@ -16,7 +15,7 @@ from svlm_core.evaluation.identity import model_identity, of_stream
 from svlm_core.evaluation.paper.captions import load
 from svlm_core.evaluation.paper.items import Item
 from svlm_core.evaluation.paper.setup import Setup
-from svlm_core.timeline import make_folder, write_whole
+from svlm_core.timeline import make_folder, write_lines
 
 SECONDS, TOKENS, VISION = 240, 20, 180  # of a stream; of a reply; of a second
 MOST = 28  # seconds with svlm-tiny
@@ -42,8 +41,7 @@ def measure(item: Item, label: str, setup: Setup) -> list[dict[str, Any]]:
         problem = str(error)
     folder = setup.folder / 'times'
     make_folder(folder)
-    lines = ''.join(f'{json.dumps(asdict(chunk))}\n' for chunk in chunks)
-    write_whole(folder / f'{policy}.jsonl', lines)
+    write_lines(folder / f'{policy}.jsonl', map(asdict, chunks))
     identity = of_stream(
         settings,
         'streaming',

@@ -7,8 +7,7 @@ worlds last minutes; whatever the paper has in tokens or in seconds of a chunk i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from svlm_core.evaluation.streams.livesports import FILES
 from svlm_core.synthetic.script import SKILLS
 from svlm_core.synthetic.story import Story
 from svlm_core.synthetic.video import render_video
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import write_lines
 
 SINK, WINDOW = 8, 4  # published tokens for each of svlm-tiny's
 WINDOWS = 5  # of a world that are judged, as many as figure 8 has parts
@@ -72,11 +71,12 @@ def make(folder: Path, size: Size, seed: int) -> dict[str, Path]:
     except OSError as error:
         raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
     told = {one: _told(one, size.seconds) for one in seeds}
-    _lines(places[INF] / WORDS, [_game(one, of) for one, of in told.items()])
-    _lines(places[INF] / CLIPS, [c for one, of in told.items() for c in _clips(one, of, size)])
+    write_lines(places[INF] / WORDS, [_game(one, of) for one, of in told.items()])
+    clips = [c for one, of in told.items() for c in _clips(one, of, size)]
+    write_lines(places[INF] / CLIPS, clips)
     events = [e for one, of in told.items() for e in _events(one, of, size)]
-    _lines(places[LIVE] / FILES[1], events)
-    _lines(folder / MADE, [{'worlds': seeds, 'seconds': size.seconds, 'skills': len(SKILLS)}])
+    write_lines(places[LIVE] / FILES[1], events)
+    write_lines(folder / MADE, [{'worlds': seeds, 'seconds': size.seconds, 'skills': len(SKILLS)}])
     return places
 
 
@@ -131,7 +131,3 @@ def _events(seed: int, told: Words, size: Size) -> list[dict[str, Any]]:
 
 def _joined(told: Words) -> str:
     return ' '.join(text for _, _, text in told)
-
-
-def _lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    write_whole(path, ''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in rows))

@@ -8,7 +8,6 @@ the captions of that benchmark are published.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from svlm_core.evaluation.identity import Identity, begin_folder
 from svlm_core.evaluation.streams.benchmark import Benchmark, Setting, Stretch
 from svlm_core.evaluation.streams.captioning import Captioner, Told
 from svlm_core.evaluation.windows import CAPTIONS
-from svlm_core.timeline import make_folder, whole, write_whole
+from svlm_core.timeline import make_folder, whole, write_lines
 
 Moved = Callable[[float, str], None]  # how many seconds are done, and of which video
 
@@ -129,7 +128,7 @@ def _write(
         if one.remarks
     ]
     make_folder(path.parent)
-    write_whole(path, ''.join(f'{json.dumps(each, ensure_ascii=False)}\n' for each in rows))
+    write_lines(path, rows)
 
 
 def row(stretch: Stretch, told: Told, benchmark: Benchmark, run: str) -> dict[str, Any]:

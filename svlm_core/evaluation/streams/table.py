@@ -19,7 +19,7 @@ from svlm_core.evaluation.identity import RUN, Identity, account, file_hash
 from svlm_core.evaluation.judging import Judge
 from svlm_core.evaluation.streams.benchmark import Benchmark
 from svlm_core.evaluation.windows import CAPTIONS, Captions, Window, read_captions, row_files
-from svlm_core.timeline import make_folder, write_whole
+from svlm_core.timeline import make_folder, write_lines, write_whole
 
 RESULTS = 'results.json'
 ALL = 'all'  # categories together
@@ -171,5 +171,4 @@ def _made(path: Path) -> dict[str, Any]:
 
 def _write_scores(path: Path, result: Result, judge: str, run: str) -> None:
     make_folder(path.parent)
-    lines = (json.dumps(score.to_json(judge, run), ensure_ascii=False) for score in result.scores)
-    write_whole(path, ''.join(f'{line}\n' for line in lines))
+    write_lines(path, (score.to_json(judge, run) for score in result.scores))

@@ -12,7 +12,7 @@ from typing import Any
 
 from svlm_core.errors import OutputError
 from svlm_core.evaluation.vqa.protocol import Reading
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import as_line, write_lines
 
 FILE = 'answers.jsonl'
 
@@ -45,10 +45,6 @@ class Answered:
     polls: Sequence[Sequence[Any]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
     @classmethod
     def from_json(cls, line: str) -> Answered:
         """The answer of a line. Raises ValueError or TypeError for a line that is none."""
@@ -72,7 +68,7 @@ class AnswerFile:
         """Write an answer; it stays, whatever happens next. Raises OutputError."""
         try:
             with self._path.open('a', encoding='utf-8') as file:
-                file.write(f'{answer.to_json()}\n')
+                file.write(as_line(asdict(answer)))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -99,4 +95,4 @@ class AnswerFile:
                 ) from error
 
     def _write(self, answers: Sequence[Answered]) -> None:
-        write_whole(self._path, ''.join(f'{answer.to_json()}\n' for answer in answers))
+        write_lines(self._path, map(asdict, answers))

@@ -73,10 +73,24 @@ def test_every_field_is_part_of_a_row():
 
 
 def test_a_run_that_was_killed_while_it_began_its_folder_can_begin_again(tmp_path):
-    (tmp_path / '.run.json.part').write_text('{"mode": "str')
+    (tmp_path / '.run.json.0a1b2c3d.part').write_text('{"mode": "str')
     begin_folder(tmp_path, ONE.row())
     assert json.loads((tmp_path / 'run.json').read_text()) == ONE.row()
-    assert not (tmp_path / '.run.json.part').exists()
+
+
+def test_a_folder_that_another_shard_begins_at_the_same_instant_is_gone_on_with(
+    tmp_path, monkeypatch
+):
+    list_files = Path.iterdir
+
+    def slow(folder):
+        monkeypatch.undo()
+        begin_folder(folder, ONE.row())
+        return list_files(folder)
+
+    monkeypatch.setattr(Path, 'iterdir', slow)
+    begin_folder(tmp_path / 'run', ONE.row())
+    assert json.loads((tmp_path / 'run' / 'run.json').read_text()) == ONE.row()
 
 
 def test_a_run_that_grows_adds_what_the_folder_does_not_tell_of_and_keeps_the_rest(tmp_path):

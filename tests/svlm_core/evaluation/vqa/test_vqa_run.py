@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from svlm_core.evaluation.vqa import run as module
 from svlm_core.evaluation.vqa.answers import FILE, Answered, AnswerFile
 from svlm_core.evaluation.vqa.benchmarks import BENCHMARKS
 from svlm_core.evaluation.vqa.run import RESULTS, Job, run
+from svlm_core.timeline import as_line
 
 HONEST = {
     'mode', 'policy', 'frames', 'pixels', 'positions', 'model', 'data', 'judge', 'seed',
@@ -94,7 +95,7 @@ def killed(tiny, wanted: Job, monkeypatch, after: int) -> None:
     def die(self, answer):
         if next(count, None) is None:
             with (wanted.output / FILE).open('a') as file:
-                file.write(answer.to_json()[:100])
+                file.write(as_line(asdict(answer))[:100])
             raise Killed
         add(self, answer)
 
