@@ -206,4 +206,4 @@ class Either:
 
 
 def _short(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:60]
+    return json.dumps(value, ensure_ascii=False, default=str)[:60]  # parquet has dates, too

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from svlm_core.errors import SettingsError, SourceError
+from svlm_core.shapes import Listed, Misfit, Number, Shape, Table, Text
 
 
 class BadField(SourceError):
@@ -30,22 +30,14 @@ class Row:
 
     def text(self, name: str) -> str:
         """A field that holds text which is not empty."""
-        value = self._get(name)
-        if not isinstance(value, str) or not value.strip():
-            raise self.bad(name, f'is {_short(value)}, not text')
-        return value
+        return str(self._get(name, Text(filled=True)))
 
     def number(self, name: str) -> float:
         """A field that holds a number of at least 0."""
-        value = self._get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self.bad(name, f'is {_short(value)}, not a number')
-        if not 0 <= value < math.inf:
-            raise self.bad(name, f'is {value}, not a number of at least 0')
-        return float(value)
+        return float(self._get(name, Number(low=0)))
 
     def whole(self, name: str) -> int:
-        """A field that holds a whole number of at least 0."""
+        """A field that holds a whole number of at least 0, which parquet may have as 3.0."""
         value = self.number(name)
         if value != int(value):
             raise self.bad(name, f'is {value:g}, not a whole number')
@@ -53,20 +45,11 @@ class Row:
 
     def one_of(self, name: str, choices: Iterable[str]) -> str:
         """A field that holds one of these words."""
-        value, known = self.text(name), list(choices)
-        if value not in known:
-            raise self.bad(name, f'is {value!r}, not one of {", ".join(known)}')
-        return value
+        return str(self._get(name, Text(tuple(choices))))
 
     def texts(self, name: str, least: int = 2) -> tuple[str, ...]:
         """A field that holds a list of texts."""
-        value = self._get(name)
-        if not isinstance(value, list) or len(value) < least:
-            raise self.bad(name, f'is {_short(value)}, not a list of at least {least}')
-        for number, item in enumerate(value):
-            if not isinstance(item, str):
-                raise self.bad(f'{name}[{number}]', f'is {_short(item)}, not text')
-        return tuple(value)
+        return tuple(self._get(name, Listed(Text(), least)))
 
     def clock(self, name: str) -> int:
         """A field that holds a time as hours:minutes:seconds, in seconds."""
@@ -78,12 +61,7 @@ class Row:
 
     def rows(self, name: str) -> Iterator[Row]:
         """A field that holds a list of objects."""
-        value = self._get(name)
-        if not isinstance(value, list) or not value:
-            raise self.bad(name, f'is {_short(value)}, not a list')
-        for number, item in enumerate(value):
-            if not isinstance(item, Mapping):
-                raise self.bad(f'{name}[{number}]', f'is {_short(item)}, not an object')
+        for number, item in enumerate(self._get(name, Listed(Table({}), least=1))):
             yield Row(self.file, f'{self.place} {name}[{number}]', item)
 
     def rest(self, *used: str) -> dict[str, str]:
@@ -91,9 +69,11 @@ class Row:
         kept = {n: v for n, v in self.values.items() if n not in used}
         return {n: str(v) for n, v in kept.items() if isinstance(v, str | int | float)}
 
-    def _get(self, name: str) -> Any:
-        if name not in self.values:
-            raise self.bad(name, 'is missing')
+    def _get(self, name: str, shape: Shape) -> Any:
+        try:
+            Table({name: shape}).check(self.values)
+        except Misfit as error:
+            raise self.bad(error.field, error.reason) from error
         return self.values[name]
 
 
@@ -118,8 +98,10 @@ def read_rows(path: Path) -> list[Row]:
     if not found:
         raise SourceError(f'{path} holds no rows')
     for row in found:
-        if not isinstance(row.values, Mapping):
-            raise SourceError(f'{path} {row.place} is {_short(row.values)}, not an object')
+        try:
+            Table({}).check(row.values)
+        except Misfit as error:
+            raise SourceError(f'{path} {row.place}: {error}') from error
     return found
 
 
@@ -148,7 +130,3 @@ def _parquet(path: Path) -> list[Any]:
         return parquet.read_table(path).to_pylist()
     except ArrowException as error:
         raise SourceError(f'{path} is no parquet file: {error}') from error
-
-
-def _short(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)[:60]
