@@ -23,7 +23,9 @@ def test_a_local_cluster_leaves_the_same_bytes_as_one_machine(curate, finished, 
 
 
 @with_ray
-def test_a_local_cluster_captions_an_archive_as_one_machine_does(tmp_path):
+def test_a_local_cluster_captions_an_archive_as_one_machine_does(tmp_path, monkeypatch):
+    # Rows carry the git revision, and who edits or commits while this runs would change it.
+    monkeypatch.setenv('GIT_DIR', str(tmp_path / 'none'))
     for seconds, name in ((3, 'one.mp4'), (2, 'cup/two.mkv')):
         film(tmp_path / 'videos' / name, seconds)
     words = ['caption', str(tmp_path / 'videos'), '--device', 'cpu', '--output']
