@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +29,8 @@ class Paper:
     built-in svlm-tiny and synthetic worlds stand in for everything, on a CPU.
 
     A run that was broken off goes on where it was; a folder that holds a run with other settings
-    is refused. Without --base-url words and events that agree with the reference are counted.
+    is refused. Without --base-url words and events that agree with the reference are counted;
+    with it --model judges, as --events-model does events.
 
       svlm paper
       svlm paper --tiny --output paper-tiny
@@ -59,12 +60,21 @@ class Paper:
         int, arg(help='with --tiny: processes; 0: one for each core', metavar='NUMBER')
     ] = 0
     device: Annotated[str, arg(help='auto, cpu, cuda, cuda:1, ...', metavar='DEVICE')] = 'auto'
+    events_model: Annotated[
+        str, arg(help='judges events of LiveSports-3K; empty: --model', metavar='NAME')
+    ] = ''
+    commentator: Annotated[
+        str, arg(help='captions games in place of GPT-4o mini; empty: nobody', metavar='NAME')
+    ] = ''
+    workers: Annotated[int, arg(help='requests at a time', metavar='NUMBER')] = 4
     judge: Annotated[EndpointFlags, arg(name='')] = field(default_factory=EndpointFlags)
 
     def run(self) -> int:
         """List or run, and return the exit status. Raises SvlmError."""
         if self.streams < 1 or self.seconds < 12 or self.seed < 0 or self.processes < 0:
             raise SettingsError('give at least --streams 1 --seconds 12 --seed 0 --processes 0')
+        if self.workers < 1:
+            raise SettingsError('give --workers of at least 1')
         from svlm_core.commands.console import errors, progress, screen
         from svlm_core.evaluation.paper.items import ITEMS
         from svlm_core.evaluation.paper.sources import Sources, named
@@ -75,6 +85,7 @@ class Paper:
             weights=named(self.weights, 'weights'),
             data=named(self.data, 'data'),
             captions=named(self.captions, 'captions'),
+            endpoints={'gpt-4o-mini': self.commentator} if self.commentator else {},
             lab=self.lab,
         )
         chosen = [ITEMS[name] for name in self.items or ITEMS]
@@ -101,11 +112,18 @@ class Paper:
         return int(any(content['problems'] for content in found))
 
     def _setup(self, output: Path, sources: Sources) -> Setup:
-        from svlm_core.evaluation.judges import by_agreement, by_model
-        from svlm_core.evaluation.paper.setup import Setup
+        from svlm_core.evaluation.paper.items import INF, LIVE
+        from svlm_core.evaluation.paper.setup import Setup, Voice
         from svlm_core.evaluation.paper.standins import Size
 
-        asked = bool(self.judge.base_url)
+        def voice(model: str) -> Voice:
+            flags = replace(self.judge, model=model)
+            return Voice(model, flags.base_url, flags.chat(output / 'replies'))
+
+        named = {INF: self.judge.model, LIVE: self.events_model or self.judge.model}
+        asked = self.judge.base_url and (self.judge.model or not self.commentator)
+        if self.events_model and not asked:
+            raise SettingsError('--events-model is a second judge: name --base-url and --model')
         return Setup(
             folder=output,
             sources=sources,
@@ -113,8 +131,9 @@ class Paper:
             seed=self.seed,
             processes=(self.processes or os.cpu_count() or 1) if self.tiny else 1,
             device='cpu' if self.tiny else self.device,
-            judge=by_model(self.judge.chat(output / 'replies')) if asked else by_agreement,
-            judge_name=self.judge.model if asked else 'agreement of words and events',
+            judges={of: voice(model) for of, model in named.items()} if asked else {},
+            commentator=voice(self.commentator) if self.commentator else None,
+            workers=self.workers if self.judge.base_url else 1,
         )
 
 

@@ -137,7 +137,6 @@ class Ask:
     shard: str = '1/1'  # i/n: work on part i of n of the videos, into the same folder
 
     def run(self) -> int:
-        from svlm_core.evaluation.identity import Identity
         from svlm_core.evaluation.streams import captioning
 
         if self.workers < 1:
@@ -145,25 +144,12 @@ class Ask:
         benchmark = self.of.read()
         chat = self.endpoint.chat(self.output / 'replies')
         games = benchmark.name == 'inf-streams'
-        told = self.query or ('Describe the video.' if games else '')
+        told = self.query or (captioning.DESCRIBE if games else '')
         query: Query = (lambda stretch: told) if told else benchmark.query
         previous = self.previous == 'truth' or (self.previous == 'published' and not games)
-        asked = {
-            'system': captioning.TOLD,
-            'query': query(_untitled(benchmark, 'windows')),
-            'previous': 'truth' if previous else 'none',
-        }
-        identity = Identity(
-            mode='windows †',
-            policy=None,
-            frames=f'{captioning.FPS:g} fps, at most {captioning.MOST}',
-            pixels=f'JPEG, at most {captioning.HEIGHT} lines',
-            positions='not known',
-            model={'name': self.endpoint.model, 'base_url': self.endpoint.base_url},
-            data=self.of.identity(benchmark),
-            seed=42,
-            settings=asked,
-        )
+        data = self.of.identity(benchmark)
+        model, url = self.endpoint.model, self.endpoint.base_url
+        identity = captioning.of_chat(model, url, query, previous, data)
         who = captioning.by_chat(chat, query, previous)
         return _caption(benchmark, 'windows', who, identity, self.output, self.shard, self.workers)
 

@@ -12,14 +12,26 @@ from typing import Any
 from svlm_core.card import differences, suited
 from svlm_core.curation.manifest import Shard
 from svlm_core.engine import StreamingVLM
-from svlm_core.evaluation.identity import digest, file_hash, model_identity, of_stream
+from svlm_core.evaluation.identity import (
+    Identity,
+    digest,
+    file_hash,
+    model_identity,
+    of_stream,
+)
 from svlm_core.evaluation.paper.items import CHUNK, INF, Contestant
-from svlm_core.evaluation.paper.setup import Setup
+from svlm_core.evaluation.paper.setup import Setup, Voice
 from svlm_core.evaluation.paper.standins import scaled
 from svlm_core.evaluation.sitting import spread
 from svlm_core.evaluation.streams import infstreams, livesports
-from svlm_core.evaluation.streams.benchmark import Benchmark
-from svlm_core.evaluation.streams.captioning import by_engine
+from svlm_core.evaluation.streams.benchmark import Benchmark, Stretch
+from svlm_core.evaluation.streams.captioning import (
+    DESCRIBE,
+    Captioner,
+    by_chat,
+    by_engine,
+    of_chat,
+)
 from svlm_core.evaluation.streams.running import caption_all
 from svlm_core.evaluation.windows import CAPTIONS
 
@@ -29,7 +41,7 @@ BASE_TEMPERATURE = 0.7  # of Qwen and LiveCC, as published
 
 @dataclass(frozen=True)
 class Job:
-    """Captions of a benchmark that are to be made."""
+    """Captions of a benchmark that are to be made, by a model or by a `voice`."""
 
     contestant: Contestant
     model: Path | None
@@ -39,22 +51,38 @@ class Job:
     tiny: bool
     device: str
     output: Path
+    voice: Voice | None = None
+    workers: int = 1
 
 
 def job_of(contestant: Contestant, name: str, data: Path, setup: Setup) -> Job:
     """The job that captions a benchmark in folder `data` with a contestant."""
     who, size = contestant, setup.size
-    model = setup.model(who.model)
+    asked = who.setting == 'windows'
+    voice = setup.commentator if asked else None
+    model = None if asked else setup.model(who.model)
     if size is not None:
         who = scaled(who, size)
-    told = {**asdict(who), 'model': who.model if size is None else str(model), 'captions': ''}
+    named = voice.name if voice else who.model
+    told = {**asdict(who), 'model': named if size is None else str(model), 'captions': ''}
     if name != INF:  # events are captioned one by one in every setting
         told |= {'setting': '', 'chunk': 0}
     elif who.setting == 'endless':
         told |= {'chunk': 0}
     output = setup.folder / 'captions' / f'{name}-{digest(told)}'
     begin = infstreams.BEGIN if size is None else size.chunk
-    return Job(who, model, name, data, begin, size is not None, setup.device, output)
+    return Job(
+        contestant=who,
+        model=model,
+        benchmark=name,
+        data=data,
+        begin=begin,
+        tiny=size is not None,
+        device=setup.device,
+        output=output,
+        voice=voice,
+        workers=setup.workers if asked else 1,
+    )
 
 
 def read(name: str, data: Path, begin: int, chunk: int = CHUNK) -> Benchmark:
@@ -90,27 +118,49 @@ def finished(job: Job) -> bool:
 
 def make(job: Job) -> list[str]:
     """Caption, going on where it was broken off; what could not be captioned."""
+    benchmark = read(job.benchmark, job.data, job.begin, job.contestant.chunk)
+    data = {'name': job.benchmark, 'sha256': file_hash(benchmark.files)}
+    captioner, identity = (
+        _asked(job, job.voice, data) if job.voice else _watching(job, benchmark, data)
+    )
+    outcome = caption_all(
+        benchmark,
+        job.contestant.setting,
+        captioner,
+        identity,
+        job.output,
+        Shard(),
+        lambda done, video: None,
+        job.workers,
+    )
+    return [f'{job.output.name}: {video}: {why}' for video, why in outcome.failed.items()]
+
+
+def _asked(job: Job, voice: Voice, data: dict[str, Any]) -> tuple[Captioner, Identity]:
+    def query(stretch: Stretch) -> str:
+        return DESCRIBE
+
+    identity = of_chat(voice.name, voice.base_url, query, job.contestant.previous, data)
+    return by_chat(voice.chat, query, job.contestant.previous), identity
+
+
+def _watching(job: Job, benchmark: Benchmark, data: dict[str, Any]) -> tuple[Captioner, Identity]:
     who, engine = job.contestant, load(job.model, job.device)
     more: dict[str, Any] = {}
     if not job.tiny and who.model in ('qwen', 'livecc'):
         more = {'sampling': {'temperature': BASE_TEMPERATURE}}
     settings = suited('robot', job.model, **{**PUBLISHED, **who.settings, **more})
-    benchmark = read(job.benchmark, job.data, job.begin, who.chunk)
     query = (lambda stretch: settings.query) if job.tiny else benchmark.query
     told = {'previous': who.previous, 'retrieved': who.retrieved, 'chunk': who.chunk}
     identity = of_stream(
         settings,
         who.setting,
         model=model_identity(engine),
-        data={'name': job.benchmark, 'sha256': file_hash(benchmark.files)},
+        data=data,
         seed=settings.sampling.seed,
     )
     identity = replace(identity, settings={**differences(settings), **told})
-    captioner = by_engine(engine, settings, query, who.previous, who.retrieved)
-    outcome = caption_all(
-        benchmark, who.setting, captioner, identity, job.output, Shard(), lambda done, video: None
-    )
-    return [f'{job.output.name}: {video}: {why}' for video, why in outcome.failed.items()]
+    return by_engine(engine, settings, query, who.previous, who.retrieved), identity
 
 
 @lru_cache(maxsize=1)

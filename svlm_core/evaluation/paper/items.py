@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal
+from typing import Any
 
 from svlm_core.evaluation.paper.published import EVENTS, EXAMS, GAMES, PUBLISHED, Values
+from svlm_core.evaluation.streams.benchmark import Setting
 
 INF, LIVE = 'inf-streams', 'livesports'
 EXAM_NAMES = (
@@ -24,13 +25,14 @@ CHUNK = 100  # seconds of a chunk, as published
 class Contestant:
     """Who captions a benchmark for a row, or a column.
 
-    `model` is a name of WEIGHTS. In setting chunks it begins anew every `chunk` seconds.
+    `model` is a name of GETS. In setting chunks it begins anew every `chunk` seconds; in setting
+    windows it is behind an endpoint, and is shown each window at once.
     `previous` says whether it is told what was said before; `settings` lie over the published
     ones, `retrieved` rounds are brought back. Captions by the name `captions` may stand for it.
     """
 
     model: str
-    setting: Literal['endless', 'chunks'] = 'endless'
+    setting: Setting = 'endless'
     chunk: int = CHUNK
     previous: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -161,26 +163,33 @@ ITEMS: dict[str, Item] = {
 class Column:
     """Captions that others are compared with: the benchmark, and the name in --captions.
 
-    `stand_in` says of the embedded model what it does instead.
+    Where they are not given, `maker` makes them, if there is one. `stand_in` says of the embedded
+    model what it does instead.
     """
 
     benchmark: str
     captions: str
     stand_in: Contestant
+    maker: Contestant | None = None
 
 
+_MINI = Contestant('gpt-4o-mini', 'windows', previous=False)
 _NO_TEXT = {'policy': 'window', 'reset_every': CHUNK, **_text(0, 0)}
 COLUMNS: dict[str, Column] = {
     **dict(zip(GAMES, (
-        Column(INF, 'gpt-4o-mini', Contestant('', 'chunks', CHUNK, False, _NO_TEXT)),
-        Column(INF, 'livecc-chunks', Contestant('', 'chunks', CHUNK, False, _FULL)),
-        Column(INF, 'livecc-endless', Contestant('', previous=False, settings=_FULL)),
+        Column(INF, 'gpt-4o-mini', Contestant('', 'chunks', CHUNK, False, _NO_TEXT), _MINI),
+        Column(
+            INF, 'livecc-chunks', Contestant('', 'chunks', CHUNK, False, _FULL), _livecc(CHUNK)
+        ),
+        Column(INF, 'livecc-endless', Contestant('', previous=False, settings=_FULL),
+               _livecc(None)),
     ), strict=True)),
     **dict(zip(EVENTS, (
         Column(LIVE, 'llava', Contestant('', settings={'vision_window': 1})),
         Column(LIVE, 'gpt-4o', Contestant('', previous=False, settings=_text(0, 0))),
         Column(LIVE, 'gemini', Contestant('', settings={'vision_window': 0})),
-        Column(LIVE, 'livecc-events', Contestant('', previous=False, settings=_FULL)),
+        Column(LIVE, 'livecc-events', Contestant('', previous=False, settings=_FULL),
+               _livecc(None)),
     ), strict=True)),
 }  # fmt: skip
 EXAMS_BY_COLUMN = dict(zip(EXAMS, EXAM_NAMES, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from svlm_core.evaluation.paper.items import ITEMS
+from svlm_core.evaluation.paper.items import INF, ITEMS, LIVE
 from svlm_core.evaluation.paper.setup import Setup
 from svlm_core.timeline import write_whole
 
@@ -31,7 +31,7 @@ def page(found: Sequence[Mapping[str, Any]], setup: Setup) -> str:
     )
     return PAGE.format(
         small=small,
-        judge=escape(setup.judge_name),
+        judge=escape(' and '.join(dict.fromkeys(map(setup.judge_name, (INF, LIVE))))),
         sections=''.join(_section(item) for item in found),
     )
 

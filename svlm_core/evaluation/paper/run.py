@@ -17,6 +17,7 @@ from svlm_core.evaluation.paper.items import INF, LIVE, Item
 from svlm_core.evaluation.paper.published import EXAMS, MOMENTS
 from svlm_core.evaluation.paper.report import write_report
 from svlm_core.evaluation.paper.setup import Setup
+from svlm_core.evaluation.paper.sources import needs
 from svlm_core.evaluation.paper.standins import make
 from svlm_core.evaluation.paper.wins import Cell
 from svlm_core.timeline import write_whole
@@ -35,7 +36,7 @@ def carry_out(items: Sequence[Item], setup: Setup, said: Said) -> list[dict[str,
         {
             'stand-ins': setup.size is not None and asdict(setup.size),
             'seed': setup.seed,
-            'judge': setup.judge_name,
+            'judge': {name: setup.judge_name(name) for name in (INF, LIVE)},
             'device': setup.device,
             'versions': versions(),
             'revision': revision(),
@@ -103,14 +104,11 @@ def _asked(item: Item, able: Sequence[Cell], setup: Setup) -> list[dict[str, Any
 
 def _sources(item: Item, setup: Setup) -> dict[str, str]:
     """Where the models of an item, and everything it is compared with, came from."""
-    models = dict.fromkeys(who.model for who in item.rows.values())
     if setup.size is not None:
+        models = dict.fromkeys(who.model for who in item.rows.values())
         return {name: setup.stand_in(name) for name in models}
     given = setup.sources
-    return {
-        **{name: str(path) for name, path in given.weights.items() if name in models},
-        **{name: str(path) for of in (given.data, given.captions) for name, path in of.items()},
-    }
+    return {str(need): given.place(need) for need in needs(item, given) if given.has(need)}
 
 
 def _held(path: Path) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from svlm_core.endpoints.chat import Chat
+from svlm_core.evaluation.judges import by_agreement, by_model
 from svlm_core.evaluation.judging import Judge
 from svlm_core.evaluation.paper.items import Contestant
 from svlm_core.evaluation.paper.sources import (
@@ -17,8 +20,18 @@ from svlm_core.evaluation.paper.sources import (
     lacking,
 )
 from svlm_core.evaluation.paper.standins import Size
+from svlm_core.evaluation.streams.benchmark import Benchmark
 
 EXAM = 'synthetic questions'  # the column that stands for the benchmarks of questions
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A model behind an endpoint, by the name it has there."""
+
+    name: str
+    base_url: str
+    chat: Chat
 
 
 @dataclass(frozen=True)
@@ -31,8 +44,19 @@ class Setup:
     seed: int
     processes: int
     device: str
-    judge: Judge
-    judge_name: str
+    judges: Mapping[str, Voice] = field(default_factory=dict)  # by benchmark; none: agreement
+    commentator: Voice | None = None  # captions in place of GPT-4o mini
+    workers: int = 1  # requests at a time
+
+    def judge(self, benchmark: Benchmark) -> Judge:
+        """Who judges a benchmark by what counts there."""
+        voice = self.judges.get(benchmark.name)
+        return by_model(voice.chat, benchmark.task) if voice else by_agreement
+
+    def judge_name(self, benchmark: str) -> str:
+        """What its judge is called."""
+        voice = self.judges.get(benchmark)
+        return voice.name if voice else 'agreement of words and events'
 
     def model(self, name: str) -> Path | None:
         """The folder of a model; None: the embedded one."""

@@ -14,29 +14,40 @@ from svlm_core.evaluation.paper.items import (
     EXAMS_BY_COLUMN,
     INF,
     LIVE,
+    Column,
     Contestant,
     Item,
 )
 from svlm_core.evaluation.paper.published import GPT, MOMENTS, PARTS
 from svlm_core.training.lab import read_lab
 
-Kind = Literal['weights', 'data', 'captions']
+Kind = Literal['weights', 'data', 'captions', 'endpoints']
 
 _HUB = 'huggingface-cli download'
-_TRAIN = 'python training/train.py --help'
+_RECIPE = 'training/qwen2.5-vl-7b.yaml'
+_WHOLE = f'python training/train.py {_RECIPE} --output runs/7b'
 _LAB = 'python training/lab.py --trunk DIR --output runs/lab'
+
+
+def _trained(name: str, change: str) -> str:
+    return f'python training/train.py COPY.yaml --output runs/{name}  # {_RECIPE} with {change}'
+
+
 GETS: dict[Kind, dict[str, str]] = {
     'weights': {
         'streamingvlm': f'{_HUB} mit-han-lab/StreamingVLM --local-dir StreamingVLM',
         'qwen': f'{_HUB} Qwen/Qwen2.5-VL-7B-Instruct --local-dir Qwen2.5-VL-7B-Instruct',
         'livecc': f'{_HUB} chenjoya/LiveCC-7B-Instruct --local-dir LiveCC-7B-Instruct',
-        'unlimited': _TRAIN,
-        'sft-live-whisperx': _TRAIN,
-        'sft-inf-streams': _TRAIN,
-        'annealed': _TRAIN,
-        'not-overlapped': _TRAIN,
-        'overlapped': _TRAIN,
-        **{f'sink-{tokens}': _TRAIN for tokens in (64, 128, 256, 512, 1024)},
+        'unlimited': _trained('unlimited', 'text_sink: null, text_window: null'),
+        'sft-live-whisperx': _trained('live', 'the file train_livecc alone, without annealing'),
+        'sft-inf-streams': f'{_WHOLE}  # runs/7b/sft/model',
+        'annealed': f'{_WHOLE}  # runs/7b/annealing/model',
+        'not-overlapped': _trained('apart', 'rows of svlm curate chunk --overlap 0'),
+        'overlapped': f'{_WHOLE}  # runs/7b/annealing/model',
+        **{
+            f'sink-{tokens}': _trained(f'sink-{tokens}', f'text_sink: {tokens}')
+            for tokens in (64, 128, 256, 512, 1024)
+        },
     },
     'data': {
         INF: f'{_HUB} --repo-type dataset mit-han-lab/Inf-Stream-Eval --local-dir DIR',
@@ -48,17 +59,19 @@ GETS: dict[Kind, dict[str, str]] = {
         'ovobench': f'{_HUB} --repo-type dataset JoeLeelyf/OVO-Bench --local-dir DIR',
     },
     'captions': {
-        'gpt-4o-mini': 'svlm streams ask inf-streams --data DIR --output DIR --base-url URL '
-        '--model gpt-4o-mini',
+        'gpt-4o-mini': '--base-url URL --commentator gpt-4o-mini makes them here; or svlm streams '
+        'ask inf-streams --data DIR --output DIR --base-url URL --model gpt-4o-mini',
         **dict.fromkeys(
             ('livecc-chunks', 'livecc-endless'),
-            'answers of the code of LiveCC on Inf-Streams-Eval (docs/table-1.md)',
+            '--weights livecc=DIR makes them here; or answers of the code of LiveCC '
+            '(docs/table-1.md)',
         ),
         **dict.fromkeys(
             ('llava', 'gpt-4o', 'gemini', 'livecc-events'),
             'git clone https://github.com/showlab/livecc  # evaluation/livesports3kcc',
         ),
     },
+    'endpoints': {'gpt-4o-mini': 'svlm paper --base-url URL --commentator gpt-4o-mini'},
 }
 
 # Models of the laboratory that stand for those of the paper.
@@ -90,15 +103,21 @@ class Need:
 
 @dataclass(frozen=True)
 class Sources:
-    """What there is: folders and files by name. In `lab` are models of the laboratory."""
+    """What there is: folders and files by name, and models behind an endpoint by what they are
+    called there. In `lab` are models of the laboratory."""
 
     weights: Mapping[str, Path] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
     captions: Mapping[str, Path] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     lab: Path = Path('runs/lab')
 
     def has(self, need: Need) -> bool:
         return need.name in getattr(self, need.kind)
+
+    def place(self, need: Need) -> str:
+        """Where it is."""
+        return str(getattr(self, need.kind)[need.name])
 
 
 def named(words: Sequence[str], kind: Kind) -> dict[str, Path]:
@@ -126,7 +145,16 @@ def cell_needs(contestant: Contestant, column: str, sources: Sources) -> list[Ne
     of = COLUMNS[GPT if column in PARTS else column]
     own = contestant.captions and Need('captions', contestant.captions)
     ours = own if own and of.benchmark == INF and sources.has(own) else model
-    return [ours, Need('data', of.benchmark), Need('captions', of.captions)]
+    return [ours, Need('data', of.benchmark), _theirs(of, sources)]
+
+
+def _theirs(of: Column, sources: Sources) -> Need:
+    """The captions of a column; where they are not given, what makes them, if that is there."""
+    captions = Need('captions', of.captions)
+    if of.maker is None or sources.has(captions):
+        return captions
+    maker = Need('endpoints' if of.maker.setting == 'windows' else 'weights', of.maker.model)
+    return maker if sources.has(maker) else captions
 
 
 def needs(item: Item, sources: Sources) -> list[Need]:

@@ -46,8 +46,8 @@ def jobs_of(item: Item, cells: Iterable[Cell], data: Data, setup: Setup) -> list
         who, of = item.rows[cell.label], cell.against
         if _imported(who, of, setup) is None:
             found.append(job_of(who, of.benchmark, data[of.benchmark], setup))
-        if setup.size is not None:
-            found.append(job_of(of.stand_in, of.benchmark, data[of.benchmark], setup))
+        if them := _maker(of, setup):
+            found.append(job_of(them, of.benchmark, data[of.benchmark], setup))
     return found
 
 
@@ -77,10 +77,11 @@ def _column(
             'windows': len(benchmark.windows),
             'category': item.category if setup.size is None else '',
         },
-        'judge': setup.judge_name,
+        'judge': setup.judge_name(of.benchmark),
         'seed': setup.seed,
     }
-    judged = rows(benchmark, ours, [theirs], setup.judge, shared, output)
+    judge = setup.judge(benchmark)
+    judged = rows(benchmark, ours, [theirs], judge, shared, output, setup.workers)
     return [_row(item, row, column, of, setup) for row in judged if row['category'] == ALL]
 
 
@@ -109,9 +110,16 @@ def _ours(
 
 
 def _theirs(of: Column, data: Data, setup: Setup) -> Path:
-    if setup.size is None:
-        return setup.sources.captions[of.captions]
-    return job_of(of.stand_in, of.benchmark, data[of.benchmark], setup).output
+    if them := _maker(of, setup):
+        return job_of(them, of.benchmark, data[of.benchmark], setup).output
+    return setup.sources.captions[of.captions]
+
+
+def _maker(of: Column, setup: Setup) -> Contestant | None:
+    """Who makes the captions of a column here, if they are not given."""
+    if setup.size is not None:
+        return of.stand_in
+    return None if of.captions in setup.sources.captions else of.maker
 
 
 def _imported(who: Contestant, of: Column, setup: Setup) -> Path | None:

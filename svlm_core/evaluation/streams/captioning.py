@@ -19,6 +19,7 @@ from svlm_core.config import StreamSettings
 from svlm_core.endpoints.asking import ask
 from svlm_core.endpoints.chat import Chat, Message
 from svlm_core.errors import FrameError, MemoryFull, SourceError
+from svlm_core.evaluation.identity import Identity
 from svlm_core.evaluation.streams.benchmark import Query, Stretch
 from svlm_core.shapes import Misfit
 from svlm_core.timeline import picture
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 FPS, MOST, HEIGHT = 0.25, 60, 360  # of the published GPT-4o mini: frames a second, in all, lines
 
+DESCRIBE = 'Describe the video.'  # what GPT-4o mini is asked of a game, as published
 TOLD = (
     'You comment a video live. You are shown frames of one stretch of it, each with its second. '
     'Say in two to six sentences what a commentator says over them, in the order in which it '
@@ -139,6 +141,26 @@ def by_chat(chat: Chat, query: Query, previous: bool) -> Captioner:
         return Told((remark,), stretch.end, answer.problem)
 
     return caption
+
+
+def of_chat(model: str, base_url: str, told: Query, previous: bool, data: Any) -> Identity:
+    """How captions of `by_chat` came about; `told` is asked of a stretch without a title."""
+    untitled = Stretch('', 0, 0, '', '')
+    return Identity(
+        mode='windows †',
+        policy=None,
+        frames=f'{FPS:g} fps, at most {MOST}',
+        pixels=f'JPEG, at most {HEIGHT} lines',
+        positions='not known',
+        model={'name': model, 'base_url': base_url},
+        data=data,
+        seed=42,
+        settings={
+            'system': TOLD,
+            'query': told(untitled),
+            'previous': 'truth' if previous else 'none',
+        },
+    )
 
 
 def frames(video: Path, start: float, end: float) -> list[tuple[float, bytes]]:

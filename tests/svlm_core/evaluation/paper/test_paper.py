@@ -65,6 +65,15 @@ def test_what_is_there_is_said_and_no_command_told_for_it(capsys, tmp_path):
     assert 'How to get' not in told
 
 
+def test_what_can_make_captions_will_do_in_their_place(capsys, tmp_path):
+    given = ['--items', 'fig-6', '--weights', f'livecc={tmp_path}', '--commentator', 'mini']
+    assert cli.main(['paper', *given]) == 0
+    told = capsys.readouterr().out
+    assert '  ok weights livecc' in told
+    assert '  ok endpoints gpt-4o-mini' in told
+    assert 'captions' not in told
+
+
 def test_every_need_of_every_item_has_a_command():
     for item in ITEMS.values():
         assert item.rows.keys() == PUBLISHED[item.name].keys()
@@ -160,6 +169,8 @@ def test_a_second_run_makes_nothing_anew(done, words, monkeypatch):
         (['--weights', 'streamingvlm'], 'give NAME=PATH'),
         (['--data', 'inf-streams=no-such-folder'], 'no-such-folder is not there'),
         (['--seconds', '3'], 'at least'),
+        (['--commentator', 'mini'], 'name a model: --base-url'),
+        (['--events-model', 'mini'], 'a second judge: name --base-url'),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(done, words, more, told, capsys):
