@@ -45,7 +45,6 @@ class Cache:
             self.values = plane(shape)  # (L, S, H, D)
             self.unrotated = plane(shape) if keep_unrotated else None  # (L, S, H, D)
             self._moving = plane(shape[1:])  # (S, H, D) on its way to new slots
-            self._index = torch.zeros(capacity, dtype=torch.long, device=device)  # (S,)
         except (RuntimeError, MemoryError) as error:  # a GPU and a host say it differently
             raise MemoryFull(
                 f'{device} has no room for a memory of {capacity} tokens '
@@ -57,7 +56,7 @@ class Cache:
     @property
     def planes(self) -> list[Tensor]:
         """All buffers, for accounting: they are allocated once and stay where they are."""
-        planes = [self.keys, self.values, self._moving, self._index]
+        planes = [self.keys, self.values, self._moving]
         return planes if self.unrotated is None else [*planes, self.unrotated]
 
     @property
@@ -71,15 +70,15 @@ class Cache:
         Spans run over slots in use; what they leave out is forgotten.
         """
         first = spans[0].stop if spans and spans[0].start == 0 else 0
-        index = self._index[: sum(len(span) for span in spans)]  # (n,)
-        if spans:
-            parts = [torch.arange(s.start, s.stop, device=index.device) for s in spans]
-            torch.cat(parts, out=index)
-        if first < len(index):
+        moved = spans[1:] if first else spans
+        length = first + sum(len(span) for span in moved)
+        if first < length:
+            new = self._moving[: length - first]  # (n, H, D)
             for plane in self._moved_planes():
                 for layer in plane:  # (S, H, D)
-                    self._move(layer, index, first)
-        self.length = len(index)
+                    torch.cat([layer[s.start : s.stop] for s in moved], out=new)
+                    layer[first:length] = new
+        self.length = length
         return first
 
     def relay(self, first: int, cos: Tensor, sin: Tensor) -> None:
@@ -88,7 +87,7 @@ class Cache:
             return
         used = slice(first, self.length)
         for keys, unrotated in zip(self.keys, self.unrotated, strict=True):
-            keys[used] = rotate(unrotated[used], cos, sin)
+            rotate(unrotated[used], cos, sin, keys[used])
 
     def extend(
         self, layer: int, start: int, keys: Tensor, rotated: Tensor, values: Tensor
@@ -132,11 +131,6 @@ class Cache:
 
     def _moved_planes(self) -> list[Tensor]:
         return [self.keys if self.unrotated is None else self.unrotated, self.values]
-
-    def _move(self, layer: Tensor, index: Tensor, first: int) -> None:
-        moved = self._moving[: len(index) - first]  # (n - first, H, D)
-        torch.index_select(layer, 0, index[first:], out=moved)
-        layer[first : len(index)] = moved
 
 
 def check_room(size: int, device: torch.device) -> None:

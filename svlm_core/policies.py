@@ -94,16 +94,20 @@ def _rebuild(
     content: Content,
 ) -> tuple[Piece, ...]:
     """Pieces of what stays, with the replies that do not at the end of previous text."""
-    numbered = list(enumerate(transcript.segments))
-    kept = [_whole(n, s) for n, s in numbered if stays(s)]
-    previous = [p for p in kept if p.role is Role.PREVIOUS]
-    moved = [
-        Piece(n, 0, content(s), Role.PREVIOUS)
-        for n, s in numbered
-        if s.role is Role.REPLY and not stays(s)
-    ]
-    head = [p for p in kept if p.source < _close(transcript) and p.role is not Role.PREVIOUS]
-    tail = [p for p in kept if p.source >= _close(transcript)]
+    close = transcript.find(Role.PREVIOUS_CLOSE)
+    head: list[Piece] = []
+    previous: list[Piece] = []
+    moved: list[Piece] = []
+    tail: list[Piece] = []
+    for number, segment in enumerate(transcript.segments):
+        if stays(segment):
+            if segment.role is Role.PREVIOUS:
+                place = previous
+            else:
+                place = head if close is None or number < close else tail
+            place.append(_whole(number, segment))
+        elif segment.role is Role.REPLY:
+            moved.append(Piece(number, 0, content(segment), Role.PREVIOUS))
     return (*head, *_trimmed([*previous, *moved], settings), *tail)
 
 
@@ -135,11 +139,6 @@ def _cut(pieces: tuple[Piece, ...], low: int, high: int) -> tuple[Piece, ...]:
 
 def _whole(number: int, segment: Segment) -> Piece:
     return Piece(number, 0, len(segment.ids), segment.role)
-
-
-def _close(transcript: Transcript) -> int:
-    place = transcript.find(Role.PREVIOUS_CLOSE)
-    return len(transcript.segments) if place is None else place
 
 
 def _first_kept(upcoming: int, rounds: int | None) -> int:

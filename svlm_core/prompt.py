@@ -95,6 +95,8 @@ class Prompt:
         self.pins: tuple[str, ...] = ()  # sentences of the operator
         self._settings = settings
         self._newline = tokenizer.encode('\n')
+        self._user = (tokenizer.turn_start, *tokenizer.encode('user\n'))
+        self._assistant = (tokenizer.turn_start, *tokenizer.encode('assistant\n'))
 
     def opening(self) -> list[Segment]:
         """System line, pinned query, and the block of previous text."""
@@ -135,11 +137,11 @@ class Prompt:
             vision = [replace(vision[0], ids=vision[0].ids + self._newline)]
             tail = tail[1:]
         return [
-            Segment(Role.USER, (code.turn_start, *code.encode('user\n')), number),
+            Segment(Role.USER, self._user, number),
             Segment(Role.TIME, self._time(self._wrapped(start)), number),
             *vision,
             Segment(Role.TAIL, (*tail, code.turn_end, *self._newline), number),
-            Segment(Role.ASSISTANT, (code.turn_start, *code.encode('assistant\n')), number),
+            Segment(Role.ASSISTANT, self._assistant, number),
         ]
 
     def reply(self, number: int, ids: Sequence[int], stopped: Stop = 'limit') -> Segment:

@@ -62,23 +62,27 @@ def lay_out(
     order of the published code: positions agree to the last bit.
     Raises ValueError when a vision run's token count is not its grid's.
     """
-    parts, base, text = [], np.float32(0), 0  # `text` tokens stand between `base` and the run
+    runs = list(runs)
+    laid = np.empty((3, sum(count for count, _ in runs)), dtype=np.float32)
+    line = np.arange(laid.shape[1], dtype=np.float32)  # positions of text that starts at 0
+    grids = {
+        grid: grid_positions(grid, seconds_per_grid, rate)
+        for grid in {grid for _, grid in runs if grid is not None}
+    }
+    base, done, text = np.float32(0), 0, 0  # `text` tokens stand between `done` and the run
     for count, grid in runs:
         if grid is None:
             text += count
             continue
         if count != math.prod(grid):
             raise ValueError(f'a vision run of {count} tokens cannot have the grid {grid}')
-        parts.append(_line(text) + base)
-        parts.append(grid_positions(grid, seconds_per_grid, rate) + np.float32(text) + base)
-        base, text = parts[-1].max() + np.float32(1), 0
-    parts.append(_line(text) + base)
-    return np.concatenate(parts, axis=1) + np.float32(start)
-
-
-def _line(count: int) -> np.ndarray:
-    """Positions (3, count) of text that starts at 0."""
-    return np.broadcast_to(np.arange(count, dtype=np.float32), (3, count))
+        seen = done + text
+        laid[:, done:seen] = line[:text] + base
+        done = seen + count
+        laid[:, seen:done] = grids[grid] + np.float32(text) + base
+        base, text = laid[:, seen:done].max() + np.float32(1), 0
+    laid[:, done:] = line[:text] + base
+    return laid + np.float32(start)
 
 
 class Rotary:
@@ -101,6 +105,8 @@ class Rotary:
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine tables, each (n, head_dim) float32, of `positions` (3, n).
 
+        The first half of the sines is negative, as `rotate` takes them.
+
         Whole positions from 0 to LINE are looked up, if the host knows them: all there are, but
         for odd frame rates, hours of native ones, plain ones of large frames, and rounds that
         are brought back.
@@ -112,8 +118,7 @@ class Rotary:
             by_frequency = positions.to(self._frequencies)[self._axes]  # (D/2, n)
             angles = by_frequency.T * self._frequencies  # (n, D/2)
             halves = angles.cos().float(), angles.sin().float()
-        cos, sin = (torch.cat([half, half], dim=-1) for half in halves)
-        return cos, sin
+        return doubled(*halves)
 
     def _looked_up(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine (n, D/2) of whole positions (3, n) int32."""
@@ -151,11 +156,17 @@ def _on_line(places: Tensor, positions: Tensor) -> bool:
     return bool(whole and places.min() >= 0 and places.max() < LINE)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate `x` (n, heads, D) by tables (n, D): in float32, rounded once to x's own type."""
-    half = x.shape[-1] // 2
-    wide, sin = x.float(), sin[:, None]
-    turned = wide * cos[:, None]
-    turned[..., :half].addcmul_(wide[..., half:], sin[..., :half], value=-1)
-    turned[..., half:].addcmul_(wide[..., :half], sin[..., half:])
-    return turned.to(x.dtype)
+def doubled(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Tables (n, D) for `rotate`, of the cosine and sine (n, D/2) of each pair of dimensions."""
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor | None = None) -> Tensor:
+    """Rotate `x` (n, heads, D) by tables (n, D): in float32, rounded once to x's own type.
+
+    The result goes to `out` if given: what is large and made again and again costs new pages.
+    """
+    turned = torch.mul(x, cos[:, None], out=out if x.dtype is cos.dtype else None)  # float32
+    other = x.roll(x.shape[-1] // 2, -1)  # of each pair of dimensions
+    turned.addcmul_(other, sin[:, None])
+    return turned.to(x.dtype) if out is None or turned is out else out.copy_(turned)

@@ -425,9 +425,10 @@ class Stream:
 
     def _forget_views(self) -> None:
         """Keep the frames only as long as policy recompute will encode them again."""
-        held = {s.round for s in self.transcript.segments if s.role is Role.VISION}
         if self.settings.policy != 'recompute':
-            held.clear()
+            self._views = {}
+            return
+        held = {s.round for s in self.transcript.segments if s.role is Role.VISION}
         self._views = {n: v for n, v in self._views.items() if n in held}
 
     def _close(self, number: int, ids: list[int], start: float, watch: Stopwatch) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
+from itertools import accumulate, chain
 
 from svlm_core.rope import Grid, Run
 
@@ -102,15 +103,12 @@ class Transcript:
     @cached_property
     def ids(self) -> tuple[int, ...]:
         """All token ids in order."""
-        return tuple(token for segment in self.segments for token in segment.ids)
+        return tuple(chain.from_iterable(segment.ids for segment in self.segments))
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """The index of the first token of every segment, and the length at the end."""
-        starts = [0]
-        for segment in self.segments:
-            starts.append(starts[-1] + len(segment.ids))
-        return tuple(starts)
+        return tuple(accumulate((len(segment.ids) for segment in self.segments), initial=0))
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -143,12 +141,16 @@ class Transcript:
         for piece in plan.pieces:
             segment = self.segments[piece.source]
             ids = segment.ids[piece.low : piece.high]
-            if kept and piece.role is Role.PREVIOUS and kept[-1].role is Role.PREVIOUS:
-                kept[-1] = replace(kept[-1], ids=kept[-1].ids + ids)
+            if piece.role is segment.role and len(ids) == len(segment.ids):
+                new = segment
             elif piece.role is Role.PREVIOUS:
-                kept.append(Segment(Role.PREVIOUS, ids))
+                new = Segment(Role.PREVIOUS, ids)
             else:
-                kept.append(replace(segment, ids=ids, role=piece.role))
+                new = replace(segment, ids=ids, role=piece.role)
+            if kept and new.role is kept[-1].role is Role.PREVIOUS:
+                kept[-1] = replace(new, ids=kept[-1].ids + ids)
+            else:
+                kept.append(new)
         return Transcript(tuple(kept))
 
     def spans(self, plan: Plan) -> list[range]:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from svlm_core.errors import FrameError
 from svlm_core.model.config import VisionConfig
 from svlm_core.model.layers import MLP, GatedMLP, RMSNorm
-from svlm_core.rope import Grid, rotate
+from svlm_core.rope import Grid, doubled, rotate
 
 EPS = 1e-6  # of every norm; the checkpoints do not say it
 THETA = 10000.0  # base of the rotation; the checkpoints do not say it
@@ -90,7 +90,8 @@ class Layout:
     """In which order the patches of a grid pass through the blocks, and how they are rotated.
 
     `order` (N / merge^2,) lists the merge cells window by window, windows of one size together;
-    `inverse` undoes it. `cos`, `sin` (N, D) are in that order. `windows` covers one step.
+    `inverse` undoes it. `cos`, `sin` (N, D), for `rotate`, are in that order. `windows` covers one
+    step.
     """
 
     order: Tensor
@@ -113,12 +114,13 @@ def layout(grid: Grid, config: VisionConfig, device: torch.device) -> Layout:
     order = (step + np.arange(t)[:, None] * len(step)).ravel()
     angles = np.tile(_angles(row[step], column[step], config), (t, 1))  # (N, D / 2)
     with torch.inference_mode(False):  # normal tensors: training may meet the same grid later
-        double = torch.from_numpy(np.concatenate([angles, angles], axis=1)).to(device)
+        turns = torch.from_numpy(angles).to(device)
+        cos, sin = doubled(turns.cos(), turns.sin())
         return Layout(
             order=torch.from_numpy(order).to(device),
             inverse=torch.from_numpy(np.argsort(order)).to(device),
-            cos=double.cos(),
-            sin=double.sin(),
+            cos=cos,
+            sin=sin,
             windows=_spans(size[step], config.merge_size**2),
             steps=t,
         )

@@ -120,7 +120,7 @@ def begin_to_find(
     D, rotary = config.head_dim, Rotary(config.rope, torch.device('cpu'))
     _look_back(weights, D, rotary)
     _, sin = rotary.tables(torch.ones(3, 1))  # (1, D)
-    slow = drawn('', (D, config.hidden_size), 0.1, draws) * (sin.T < SLOW)  # (D, hidden)
+    slow = drawn('', (D, config.hidden_size), 0.1, draws) * (sin.T.abs() < SLOW)  # (D, hidden)
     _find(weights, D, slow)
 
 

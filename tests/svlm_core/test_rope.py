@@ -106,7 +106,9 @@ def test_tables_are_those_of_stock_transformers(sections):
     ours = Rotary(RopeSpec(size, 1e6, sections, 2), CPU).tables(positions.float())
     # Stock takes its angles in float32: a position of thousands costs it some digits.
     torch.testing.assert_close(ours[0], cos[0], atol=3e-4, rtol=0)
-    torch.testing.assert_close(ours[1], sin[0], atol=3e-4, rtol=0)
+    half = size // 2
+    torch.testing.assert_close(ours[1][:, :half], -sin[0, :, :half], atol=3e-4, rtol=0)
+    torch.testing.assert_close(ours[1][:, half:], sin[0, :, half:], atol=3e-4, rtol=0)
 
 
 @pytest.mark.parametrize('angles', [torch.float32, torch.float64])
@@ -124,8 +126,9 @@ def test_rotation_of_queries_and_keys_is_that_of_stock_transformers():
     q, k = torch.randn(9, 4, 16), torch.randn(9, 2, 16)
     positions = torch.randint(0, 50, (3, 9)).float()
     cos, sin = Rotary(RopeSpec(16, 1e4, (2, 3, 3), 2), CPU).tables(positions)
+    plain = torch.cat([-sin[:, :8], sin[:, 8:]], dim=1)
     theirs = stock.apply_rotary_pos_emb(
-        q.transpose(0, 1)[None], k.transpose(0, 1)[None], cos[None], sin[None]
+        q.transpose(0, 1)[None], k.transpose(0, 1)[None], cos[None], plain[None]
     )
     torch.testing.assert_close(rotate(q, cos, sin), theirs[0][0].transpose(0, 1))
     torch.testing.assert_close(rotate(k, cos, sin), theirs[1][0].transpose(0, 1))
