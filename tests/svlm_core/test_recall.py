@@ -49,13 +49,20 @@ class Recaller(Oracle):
                 self.gone.append(block)
         return reset
 
+    def _refresh(self) -> None:
+        """What is brought back stands behind previous text, which cannot see it."""
+        gone, self.gone = self.gone, []
+        super()._refresh()
+        self.gone, self.best = gone, {}
+
     @torch.inference_mode()
     def _forward(self):
         fresh = sum(entry.keys is None for entry in self.memory)
         old, model = len(self.memory) - fresh, self.model
         heads, shared = model.c.num_attention_heads, model.c.num_key_value_heads
         size = model.c.hidden_size // heads
-        first = next(n for n, entry in enumerate(self.memory) if entry.round >= 0)
+        rounds = (n for n, entry in enumerate(self.memory) if entry.round >= 0)
+        first = next(rounds, len(self.memory))
         x = torch.stack([model._embed(entry) for entry in self.memory[old:]])
         keys, values = [], []
         for n in range(model.c.num_hidden_layers):
