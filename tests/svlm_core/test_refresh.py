@@ -51,7 +51,7 @@ def test_the_robot_refreshes_and_the_published_system_does_not():
 
 
 def test_a_refresh_changes_the_keys_of_previous_text_alone(watch):
-    plain, fresh = watch(9), watch(9, text_refresh_interval=8)
+    plain, fresh = watch(9, text_refresh_interval=None), watch(9, text_refresh_interval=8)
     assert plain.transcript == fresh.transcript  # greedy or not, the keys had no time to matter
     for role in (Role.SYSTEM, Role.PINNED, Role.PREVIOUS_OPEN):
         assert torch.equal(keys(plain, role), keys(fresh, role))
@@ -74,7 +74,7 @@ def test_between_two_refreshes_everything_is_reused(watch, noise):
 
 
 def test_without_previous_text_there_is_nothing_to_refresh(watch):
-    plain, fresh = watch(4), watch(4, text_refresh_interval=1)
+    plain, fresh = watch(4, text_refresh_interval=None), watch(4, text_refresh_interval=1)
     assert plain.transcript == fresh.transcript
     assert torch.equal(plain._memory.cache.keys, fresh._memory.cache.keys)
 

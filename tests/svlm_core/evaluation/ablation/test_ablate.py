@@ -142,7 +142,7 @@ def test_a_folder_with_another_run_is_refused(done):
 
 def test_marks_that_were_damaged_are_told_by_name(tmp_path):
     (tmp_path / 'cell-00-gold-0.jsonl').write_text('{"second": 0}\n')
-    with pytest.raises(SourceError, match=r'cell-00-gold-0\.jsonl holds nothing of an exam, remove it'):
+    with pytest.raises(SourceError, match=r'cell-00-gold-0\.jsonl holds nothing of an exam'):
         read_kept(tmp_path / 'cell-00-gold-0.jsonl')
 
 
