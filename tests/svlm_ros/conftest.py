@@ -6,12 +6,20 @@ from __future__ import annotations
 import os
 import random
 import time
+from itertools import cycle
 from threading import Thread
 
 import pytest
 
-os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
+DOMAINS = cycle(random.SystemRandom().sample(range(1, 101), 100))
+os.environ['ROS_DOMAIN_ID'] = str(next(DOMAINS))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+@pytest.fixture(autouse=True)
+def domain(monkeypatch):
+    """A domain for each test: nodes of those before may live on in a graph for a while."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(next(DOMAINS)))
 
 
 class Graph:
