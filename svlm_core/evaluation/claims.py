@@ -86,10 +86,10 @@ Trials = Mapping[tuple[str, str], Runs]  # by variant and condition
 
 def judge(claim: Claim, streams: Streams, seed: int) -> Verdict:
     """Try a claim on the marks of its two conditions; both are of the same worlds, in order."""
-    sides = streams[claim.a.condition, claim.a.free], streams[claim.b.condition, claim.b.free]
-    count = min(map(len, sides))
-    a = [claim.a.measure(marks) for marks in sides[0][:count]]
-    b = [claim.b.measure(marks) for marks in sides[1][:count]]
+    a, b = (
+        [side.measure(marks) for marks in streams[side.condition, side.free]]
+        for side in (claim.a, claim.b)
+    )
     return _verdict(claim, a, b, seed)
 
 
@@ -100,12 +100,13 @@ def judge_training(claim: Claim, trials: Trials, seed: int) -> Verdict:
         [mean([measure(marks) for marks in stream]) for stream in zip(*runs, strict=True)]
         for measure, runs in sides
     )
-    count = min(len(a), len(b))  # the costlier side may have fewer streams
-    return _verdict(claim, a[:count], b[:count], seed)
+    return _verdict(claim, a, b, seed)
 
 
 def _verdict(claim: Claim, a: list[float], b: list[float], seed: int) -> Verdict:
-    """How a claim comes out if this was measured, stream by stream."""
+    """How a claim comes out if this was measured, stream by stream; one side may have fewer."""
+    count = min(len(a), len(b))
+    a, b = a[:count], b[:count]
     diffs = differences(a, [claim.by * value for value in b])
     low, high = found = interval(diffs, seed)
     return Verdict(

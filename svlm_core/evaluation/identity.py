@@ -162,9 +162,11 @@ def begin_folder(folder: Path, content: Mapping[str, Any], grows: bool = False) 
         raise OutputError(f'{folder} cannot be made: {error.strerror}') from error
     if path.is_file():  # after the others were counted: another shard may just have begun
         held = _held(path)
-        _same(path, {**wanted, **held} if grows else held, {**held, **wanted} if grows else wanted)
         if grows:
-            _write(path, {**held, **wanted})
+            held, wanted = {**wanted, **held}, {**held, **wanted}
+        _same(path, held, wanted)
+        if grows:
+            _write(path, wanted)
         return
     if others:
         raise SettingsError(f'{folder} holds something else: choose another --output')

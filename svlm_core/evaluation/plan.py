@@ -38,7 +38,7 @@ def papers(
             Paper(model, condition, world(seed, number), seconds, free) for number in range(count)
         ]
         for condition, free in needed
-        for count, seconds in [share(condition, free, size)]
+        for count, seconds in [_share(condition, free, size)]
     }
 
 
@@ -61,7 +61,7 @@ def gathered(
     return {key: [marks[paper] for paper in of] for key, of in planned.items()}
 
 
-def share(name: str, free: bool, size: Size) -> tuple[int, int]:
+def _share(name: str, free: bool, size: Size) -> tuple[int, int]:
     """Streams and seconds of a condition."""
     condition = CONDITIONS[name]
     if not condition.costly:

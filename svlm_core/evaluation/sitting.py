@@ -54,18 +54,32 @@ def sit_all(
     Where `places` are given, each result is kept in its file, and what is there is not sat again.
     Raises OutputError and SourceError for files that cannot be written or read.
     """
-    places = places or {}
-    marks = {p: read_kept(places[p]) for p in papers if p in places and places[p].is_file()}
-    done(len(marks))
-    left = [paper for paper in papers if paper not in marks]
-    order = sorted(left, key=lambda p: (not _costly(p), -p.seconds))
-    for number, found in spread(sit, order, processes):
-        paper = order[number]
-        marks[paper] = found
-        if paper in places:
-            keep(places[paper], found)
-        done(len(marks))
-    return marks
+    order = sorted(papers, key=lambda p: (not _costly(p), -p.seconds))
+    kept = [(places or {}).get(paper) for paper in order]
+    return dict(zip(order, spread_kept(sit, order, kept, processes, done), strict=True))
+
+
+def spread_kept(
+    work: Callable[[Job], list[Any]],
+    jobs: Sequence[Job],
+    places: Sequence[Path | None],
+    processes: int,
+    done: Callable[[int], None],
+) -> list[list[Any]]:
+    """The result of every job, as `spread` finds it, or as it is kept in its place from before.
+
+    `done` is told how many are finished. Raises OutputError and SourceError.
+    """
+    ready = {n: read_kept(p) for n, p in enumerate(places) if p is not None and p.is_file()}
+    done(len(ready))
+    left = [number for number in range(len(jobs)) if number not in ready]
+    for index, found in spread(work, [jobs[number] for number in left], processes):
+        number = left[index]
+        ready[number] = found
+        if (place := places[number]) is not None:
+            keep(place, found)
+        done(len(ready))
+    return [ready[number] for number in range(len(jobs))]
 
 
 def spread(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.evaluation.claims import QUESTIONS, TRAINING, Claim, Side, Trials
-from svlm_core.evaluation.plan import Size, share, world
+from svlm_core.evaluation.plan import Size, papers, world
 from svlm_core.evaluation.quiz import Quiz
 from svlm_core.evaluation.sitting import Paper
 from svlm_core.training.lab import TRUNK, VARIANTS, Lab
@@ -52,16 +52,15 @@ def trials(claims: Sequence[Claim], folder: Path, lab: Lab, seed: int, size: Siz
     )
     size = Size(size.streams, min(size.minutes, MINUTES))
 
-    def papers(model: Path, condition: str) -> list[Paper | Quiz]:
+    def exams(model: Path, condition: str) -> Sequence[Paper | Quiz]:
         if condition == QUESTIONS:
             assert lab.clip is not None
             clip, length = lab.clip, round(60 * size.minutes)
             return [Quiz(model, world(seed, n), length, clip) for n in range(size.streams)]
-        count, length = share(condition, False, size)
-        return [Paper(model, condition, world(seed, n), length, False) for n in range(count)]
+        return papers([(condition, False)], model, seed, size)[condition, False]
 
     return {
-        (variant, condition): [papers(model, condition) for model in lab.models(folder, variant)]
+        (variant, condition): [exams(model, condition) for model in lab.models(folder, variant)]
         for variant, condition in sides
     }
 

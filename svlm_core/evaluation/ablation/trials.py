@@ -12,9 +12,8 @@ from pathlib import Path
 
 from svlm_core.evaluation.ablation.grid import Cell, Grid
 from svlm_core.evaluation.exam import Mark
-from svlm_core.evaluation.kept import keep, read_kept
 from svlm_core.evaluation.plan import world
-from svlm_core.evaluation.sitting import spread, tell
+from svlm_core.evaluation.sitting import spread_kept, tell
 from svlm_core.timeline import make_folder
 
 MARKS = 'marks'  # folder of what was said
@@ -50,18 +49,13 @@ def carry_out(grid: Grid, folder: Path, processes: int, said: Callable[[int, int
         for history in grid.histories
         for stream, seed in enumerate(worlds(grid))
     }
-    paths = {key: folder / MARKS / _name(*key) for key in trials}
-    missing = [key for key, path in paths.items() if not path.is_file()]
-    done = len(trials) - len(missing)
-    said(done, len(trials))
-    for index, marks in spread(sit, [trials[key] for key in missing], processes):
-        keep(paths[missing[index]], marks)
-        done += 1
-        said(done, len(trials))
+    places = [folder / MARKS / _name(*key) for key in trials]
+    found = spread_kept(
+        sit, list(trials.values()), places, processes, lambda done: said(done, len(trials))
+    )
+    marks = dict(zip(trials, found, strict=True))
     return {
-        (number, history): [
-            read_kept(paths[number, history, stream]) for stream in range(grid.streams)
-        ]
+        (number, history): [marks[number, history, stream] for stream in range(grid.streams)]
         for number in range(len(grid.cells))
         for history in grid.histories
     }

@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from svlm_core.card import suited
 from svlm_core.evaluation.bootstrap import interval, mean
 from svlm_core.evaluation.identity import digest, model_identity, of_stream
+from svlm_core.evaluation.kept import keep, read_kept
 from svlm_core.evaluation.paper.captions import load
 from svlm_core.evaluation.paper.items import EXAMS_BY_COLUMN, Item
 from svlm_core.evaluation.paper.setup import EXAM, Setup
 from svlm_core.evaluation.paper.standins import Size
 from svlm_core.evaluation.plan import world
-from svlm_core.evaluation.quiz import QUIZ, Quiz, answered
+from svlm_core.evaluation.quiz import QUIZ, Answered, Quiz, answered
 from svlm_core.evaluation.vqa.run import Job, run
-from svlm_core.timeline import make_folder, write_lines
+from svlm_core.timeline import make_folder
 
 CLIP = 4  # seconds of a chunk of the quiz, as svlm-tiny was taught
 
@@ -58,8 +57,8 @@ def synthetic(item: Item, label: str, setup: Setup, size: Size) -> dict[str, Any
     seeds = [world(setup.seed, number) for number in range(size.streams)]
     key = digest({'model': str(model)})
     found = [_quiz(setup, model, seed, size.seconds, key) for seed in seeds]
-    shares = [100 * mean([float(answer['right']) for answer in of]) for of in found]
-    kinds = dict.fromkeys(answer['skill'] for of in found for answer in of)
+    shares = [100 * mean([float(answer.right) for answer in of]) for of in found]
+    kinds = dict.fromkeys(answer.skill for of in found for answer in of)
     identity = of_stream(
         suited('robot', model, **QUIZ),
         'questions about single chunks',
@@ -77,7 +76,7 @@ def synthetic(item: Item, label: str, setup: Setup, size: Size) -> dict[str, Any
         'stand_in': f'{setup.stand_in(item.rows[label].model)}; its questions for all benchmarks',
         'questions': sum(map(len, found)),
         'kinds': {
-            kind: 100 * mean([float(a['right']) for of in found for a in of if a['skill'] == kind])
+            kind: 100 * mean([float(a.right) for of in found for a in of if a.skill == kind])
             for kind in kinds
         },
         **identity.row(),
@@ -86,11 +85,11 @@ def synthetic(item: Item, label: str, setup: Setup, size: Size) -> dict[str, Any
 
 def _quiz(
     setup: Setup, model: Path | None, seed: int, seconds: int, key: str
-) -> Sequence[dict[str, Any]]:
-    """The answers about one world, which are kept. Raises OutputError."""
+) -> Sequence[Answered]:
+    """The answers about one world, which are kept. Raises OutputError and SourceError."""
     path = setup.folder / 'answers' / f'quiz-{key}-{seed}.jsonl'
     if not path.is_file():
         engine = load(model, setup.device)
         make_folder(path.parent)
-        write_lines(path, map(asdict, answered(engine, Quiz(model, seed, seconds, CLIP))))
-    return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+        keep(path, list(answered(engine, Quiz(model, seed, seconds, CLIP))))
+    return read_kept(path)

@@ -14,7 +14,7 @@ import pytest
 
 from svlm_core import cli
 from svlm_core.errors import SettingsError, SourceError
-from svlm_core.evaluation.ablation import trials
+from svlm_core.evaluation import sitting
 from svlm_core.evaluation.ablation.grid import read_grid
 from svlm_core.evaluation.ablation.growth import COSTS, exponent
 from svlm_core.evaluation.ablation.run import ablate, identities_of
@@ -117,7 +117,7 @@ def test_a_run_goes_on_with_what_is_missing_and_ends_the_same(done, monkeypatch)
         sat.extend(jobs)
         yield from enumerate(map(work, jobs))
 
-    monkeypatch.setattr(trials, 'spread', one_by_one)
+    monkeypatch.setattr(sitting, 'spread', one_by_one)
     ablate(read_grid(path), folder, 1, nothing)
     assert [(job.history, job.seed) for job in sat] == [('gold', 2)]
     timed = re.compile('ms')
