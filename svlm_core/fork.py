@@ -74,7 +74,7 @@ class Fork:
             self._memory.rewind(self._origin, self._encoded)
             plan = Plan(keep_all(self._origin))
             self._memory.change(self._origin, plan, self._origin.extended(asked))
-            hidden = self._memory.encode({})
+            [hidden] = self._memory.encode({})
         self._speaker.reset()
         drawn = self._speaker.reply(self._memory, hidden, room, watch)
         yield from spoken(drawn, ids, self._prompt.text)

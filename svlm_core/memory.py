@@ -159,22 +159,24 @@ class Memory:
         self.cache.length = min(self.cache.length, len(self.transcript))
 
     @torch.inference_mode()
-    def encode(self, features: Mapping[int, Tensor]) -> Tensor:
-        """Prefill all tokens that have no keys; the hidden state (hidden,) of the last.
+    def encode(self, features: Mapping[int, Tensor], reply: Sequence[int] = ()) -> Tensor:
+        """Prefill all tokens that have no keys, and what a `reply` begins with.
 
-        `features` holds, by round, what stands in for the tokens of a vision segment.
+        `features` holds, by round, what stands in for the tokens of a vision segment. Returns the
+        states (1 + n, hidden) before and after each of the n tokens of the reply.
         """
         start, transcript = self.cache.length, self.transcript
-        x = self._embed(transcript.ids[start:])  # (T, hidden)
+        x = self._embed((*transcript.ids[start:], *reply))  # (T, hidden)
         for first, segment in zip(transcript.starts, transcript.segments, strict=False):
             if segment.role is Role.VISION and first >= start:
                 assert segment.round is not None
                 seen, low = features[segment.round], first + 1 - start  # behind the start marker
                 x[low : low + len(seen)] = seen
-        hidden = x[-1]
+        wanted, after, states = 1 + len(reply), len(x), list[Tensor]()
         for piece in x.split(PIECE):
-            hidden = self._forward(piece)[0]
-        return hidden
+            after -= len(piece)
+            states.append(self._forward(piece, min(max(wanted - after, 1), len(piece))))
+        return torch.cat(states)[-wanted:]
 
     @torch.inference_mode()
     def say(self, token: Tensor) -> Tensor:
@@ -188,11 +190,6 @@ class Memory:
     def keep(self) -> None:
         """Keep the keys and values of the token that was said last."""
         self.cache.length += 1
-
-    @torch.inference_mode()
-    def read(self, ids: tuple[int, ...]) -> Tensor:
-        """Run tokens of a reply through the model; the states (n, hidden) after each of them."""
-        return self._forward(self._embed(ids), len(ids))
 
     @property
     def _upcoming(self) -> float:
@@ -252,7 +249,7 @@ class Memory:
         reading = Continuation(cos, sin, self.cache, start, language.backend)
         return language(x, reading, wanted)
 
-    def _embed(self, ids: tuple[int, ...]) -> Tensor:
+    def _embed(self, ids: Sequence[int]) -> Tensor:
         return self._model.language.embed(torch.tensor(ids, device=self._model.device))
 
     def _rows(self, low: int, high: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ Shape legend: L layers, T new tokens, n tokens of a block, Hq and Hk heads, D he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -153,6 +153,14 @@ class RecallingMemory(Memory):
         states = language(x, reading, asked)[-wanted:]
         self.cache.length = end
         return states
+
+    @torch.inference_mode()
+    def encode(self, features: Mapping[int, Tensor], reply: Sequence[int] = ()) -> Tensor:
+        states = super().encode(features)
+        if not reply:
+            return states
+        # What is brought back is chosen by the prompt alone, so the reply is read after it.
+        return torch.cat([states, self._forward(self._embed(reply), len(reply))])
 
     @torch.inference_mode()
     def say(self, token: Tensor) -> Tensor:

@@ -278,9 +278,7 @@ class Stream:
             raise SettingsError(f'a reply of {len(ids)} tokens: open with more max_new_tokens')
         self._hush()
         watch, number = Stopwatch(self.model.device), self._rounds
-        hidden = self._see(frames, start, limits, watch)
-        with watch('prefill'):
-            states = torch.cat([hidden[None], self._memory.read(ids[:-1])])  # (n, hidden)
+        states = self._see(frames, start, limits, watch, ids[:-1])  # (n, hidden)
         self._close(number, list(ids), start, watch)
         with torch.inference_mode():
             return self.model.language.logits(states)
@@ -336,7 +334,7 @@ class Stream:
     ) -> Generator[Token, None, None]:
         """See a round, then say its reply."""
         watch, number, limits = Stopwatch(self.model.device), self._rounds, self.limits
-        hidden = self._see(frames, start, limits, watch)
+        [hidden] = self._see(frames, start, limits, watch)
         if coming is not None:
             self._eye.expect(coming, limits.max_vision_tokens)
         self._speaker.adjust(limits.sampling)
@@ -347,14 +345,24 @@ class Stream:
         finally:
             self._close(number, ids, start, watch)
 
-    def _see(self, frames: np.ndarray, start: float, limits: Limits, watch: Stopwatch) -> Tensor:
-        """Take a round in; the hidden state (hidden,) from which its reply begins."""
+    def _see(
+        self,
+        frames: np.ndarray,
+        start: float,
+        limits: Limits,
+        watch: Stopwatch,
+        reply: Sequence[int] = (),
+    ) -> Tensor:
+        """Take a round in, and what its reply begins with, if that is known.
+
+        Returns the states (1 + n, hidden) before and after each of these n tokens.
+        """
         with watch('look'):
             view = self._eye.look(frames, limits.max_vision_tokens)
         try:
             with watch('plan'):
                 self._turn_over(view, start)
-            hidden = self._encode(watch)
+            states = self._encode(watch, reply)
         except torch.OutOfMemoryError as error:
             self._memory.forget_round(self._rounds)
             raise DeviceFull(
@@ -368,7 +376,7 @@ class Stream:
             self._forget_views()
         self._rounds += 1
         self.seconds = start + self.settings.chunk_seconds
-        return hidden
+        return states
 
     def _turn_over(self, view: View, start: float) -> None:
         """Make room for a round and append its prompt."""
@@ -416,12 +424,12 @@ class Stream:
         self._check_room(len(transcript.applied(plan)) + sum(cost.values()))
 
     @torch.inference_mode()
-    def _encode(self, watch: Stopwatch) -> Tensor:
-        """Encode frames and prompt; the hidden state (hidden,) after them."""
+    def _encode(self, watch: Stopwatch, reply: Sequence[int]) -> Tensor:
+        """Encode frames, prompt and reply; states (1 + n, hidden) from the last of the prompt."""
         with watch('vision'):
             features = {n: self._eye.encode(view) for n, view in self._views.items()}
         with watch('prefill'):
-            return self._memory.encode(features)
+            return self._memory.encode(features, reply)
 
     def _forget_views(self) -> None:
         """Keep the frames only as long as policy recompute will encode them again."""

@@ -74,7 +74,7 @@ class Viewer:
         memory = self._room(len(transcript), ask.tokens)
         memory.clear()
         memory.change(Transcript(), Plan((), reuse=False), transcript)
-        hidden = memory.encode({0: features})
+        [hidden] = memory.encode({0: features})
         drawn = self._speaker.reply(memory, hidden, ask.tokens, Stopwatch(self._model.device))
         return Reply(
             text=spoken(drawn, ask, self._tokenizer),
