@@ -310,6 +310,24 @@ TRAINING = (
         'as good',
     ),
     Claim(
+        'ours: a question in a quarter of the chunks keeps these answers',
+        answers('with-questions'),
+        answers(TRUNK),
+        'as good',
+    ),
+    Claim(
+        'ours: and costs nothing of what is told',
+        trained('with-questions'),
+        trained(BASE),
+        'as good',
+    ),
+    Claim(
+        'ours: where all frames stay in training, plain reuse of keys costs counts',
+        trained(BASE, 'count', condition='streaming'),
+        trained(BASE, 'count', condition='recompute'),
+        'less',
+    ),
+    Claim(
         'ours: frames that leave early in training close the reuse gap as well',
         trained('early-eviction', condition='streaming'),
         trained('early-eviction', condition='recompute'),

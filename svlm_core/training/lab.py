@@ -32,7 +32,7 @@ from svlm_core.training.checkpoints import sync, writing
 from svlm_core.training.recipe import Data, Learner, Recipe, Stage
 
 TRUNK, BASE = 'trunk', 'overlapped'
-NOISE, EARLY = 0.4, 0.5  # shares of seconds, and of chunks
+NOISE, EARLY, ASKED = 0.4, 0.5, 0.25  # shares of seconds, of chunks, and of chunks
 APART = 100_000  # worlds that one seed has to itself
 
 # What is changed in the data of the first stage, and in that of the last one.
@@ -42,6 +42,7 @@ VARIANTS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     'no-previous-text': ({'history': False}, {'history': False}),
     'noisy': ({'noise': NOISE}, {'noise': NOISE}),
     'early-eviction': ({'early_eviction': EARLY}, {'early_eviction': EARLY}),
+    'with-questions': ({'questions': ASKED}, {'questions': ASKED}),
     'annealed': ({'noise': NOISE}, {}),  # well after `noisy`, whose first stage it takes over
 }
 

@@ -244,4 +244,4 @@ def test_the_command_trains_every_variant_and_names_each(
     runpy.run_path(str(ROOT / 'training' / 'lab.py'), run_name='__main__')
     assert trained == [tmp_path / variant / str(n) for n in range(2) for variant in VARIANTS]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == f'12 of 12: {tmp_path}/annealed/1'
+    assert lines[-1] == f'{len(trained)} of {len(trained)}: {tmp_path}/annealed/1'

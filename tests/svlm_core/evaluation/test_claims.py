@@ -177,7 +177,7 @@ def test_the_command_prints_a_line_for_each_claim_and_writes_a_report(
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     [told] = [line for line in printed.err.splitlines() if 'left out' in line]
-    assert f'7 claims about training left out; {lab} lacks trunk, overlapped,' in told
+    assert f'10 claims about training left out; {lab} lacks trunk, overlapped,' in told
     assert f'python training/lab.py --trunk DIR --output {lab}' in told
     assert status == 0
     assert [json.loads(line)['claim'] for line in lines] == ['it grows']
