@@ -11,8 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
+from svlm_core import workers
 from svlm_core.capacity import sized
 from svlm_core.caption import Answer
 from svlm_core.card import suited
@@ -87,7 +86,7 @@ def spread(
 ) -> Iterator[tuple[int, Result]]:
     """The number and the result of every job, as they are done, each in one thread of its own."""
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(processes, context, workers.begin) as pool:
         numbers = {pool.submit(work, job): number for number, job in enumerate(jobs)}
         try:
             for future in as_completed(numbers):

@@ -24,6 +24,7 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
+from svlm_core import workers
 from svlm_core.card import FILE, suited
 from svlm_core.errors import CheckpointError, SettingsError, SvlmError
 from svlm_core.model.config import read_json
@@ -153,7 +154,7 @@ def train_all(
             left[folder] = recipe
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['svlm_core.training.run'])  # imported once for all
-    with ProcessPoolExecutor(processes, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(processes, context, workers.begin, max_tasks_per_child=1) as pool:
         begun = {
             pool.submit(_train, recipe, folder, _twins(planned, folder)): folder
             for folder, recipe in left.items()
@@ -203,11 +204,8 @@ def _copy(source: Path, target: Path) -> None:
 
 def _train(recipe: Recipe, folder: Path, twins: Sequence[Path]) -> None:
     """Train in a process of its own."""
-    import torch
-
     from svlm_core.training.run import open_output, train
 
-    torch.set_num_threads(1)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         folder.with_name(f'{folder.name}.log').open('a', encoding='utf-8') as log,
