@@ -23,6 +23,9 @@ from svlm_core.model.weights import blank, fill, read_weights, weights_of
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
+# What a CPU that multiplies bfloat16 itself says that it can: there it takes half of the bytes.
+BFLOAT16 = ('avx512_bf16', 'amx_bf16')
+
 FILES = ['*.json', '*.safetensors', '*.txt', '*.jinja']  # all that is fetched: data, no code
 
 
@@ -47,8 +50,8 @@ def load(
     """Load a Qwen2.5-VL or Qwen2-VL from a Hugging Face folder of safetensors, in either layout.
 
     `device` is 'auto' (the first GPU, else the CPU) or a name that PyTorch knows; `dtype` is
-    'auto' (as saved, on the CPU float32), 'float32', 'bfloat16' or 'float16'; `attention` is
-    'auto' (the fastest back end that runs) or the name of one.
+    'auto' (see `choose_dtype`), 'float32', 'bfloat16' or 'float16'; `attention` is 'auto'
+    (the fastest back end that runs) or the name of one.
     Raises CheckpointError when the folder is no complete checkpoint of either,
     SettingsError for a device or a type that is not there.
     """
@@ -111,12 +114,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, config: ModelConfig, device: torch.device) -> torch.dtype:
-    """The type to compute in. Raises SettingsError for an unknown name."""
+    """The type to compute in; auto: as saved, on a CPU float32 for what it cannot multiply itself.
+
+    Raises SettingsError for an unknown name.
+    """
     if name == 'auto':
-        name = 'float32' if device.type == 'cpu' else config.dtype
+        name = config.dtype if device.type != 'cpu' or _multiplies(config.dtype) else 'float32'
     if name not in DTYPES:
         raise SettingsError(f'dtype={name!r} is unknown: choose one of auto, {", ".join(DTYPES)}')
     return getattr(torch, name)
+
+
+def _multiplies(dtype: str) -> bool:
+    """Whether this CPU multiplies numbers of a type of 16 bits itself."""
+    # Older torch cannot be asked.
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
+    return dtype == 'bfloat16' and any(able.get(name) for name in BFLOAT16)
 
 
 def read_stop_ids(folder: Path) -> frozenset[int]:

@@ -127,9 +127,24 @@ def test_a_tied_head_is_the_embedding(tmp_path: Path, repeated: bool) -> None:
     torch.testing.assert_close(model.language.logits(hidden), expected)
 
 
-def test_the_type_is_as_saved_on_a_gpu_and_full_on_the_cpu(folder: Path) -> None:
+def test_the_type_is_as_saved_where_the_device_multiplies_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def can(*names: str) -> None:
+        able = dict.fromkeys(names, True)
+        monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: able, raising=False)
+
+    can('avx512_f')
+    assert load(folder, 'cpu').dtype == torch.float32, 'as saved'
     edit(folder, 'config.json', dtype='bfloat16', torch_dtype='bfloat16')
     assert load(folder, 'cpu').dtype == torch.float32
+    for able in ('avx512_bf16', 'amx_bf16'):
+        can(able)
+        assert load(folder, 'cpu').dtype == torch.bfloat16
+    edit(folder, 'config.json', dtype='float16', torch_dtype='float16')
+    assert load(folder, 'cpu').dtype == torch.float32, 'no CPU is said to multiply it'
+    edit(folder, 'config.json', dtype='bfloat16', torch_dtype='bfloat16')
+    can()
     assert load(folder, 'meta').dtype == torch.bfloat16, 'a device that is not the CPU'
     half = load(folder, 'cpu', 'float16')
     assert {w.dtype for w in weights_of(half.language, half.vision).values()} == {torch.float16}
