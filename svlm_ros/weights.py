@@ -26,6 +26,7 @@ def load_engine(node: Any) -> Any:
     """
     from svlm_core import StreamingVLM  # loads torch, which takes seconds: only once needed
     from svlm_core.budget import draw_up
+    from svlm_core.cores import keep_to_cores
 
     settings = node.settings
     model, device, dtype = settings.model or None, settings.device, settings.dtype
@@ -38,6 +39,7 @@ def load_engine(node: Any) -> Any:
         node.get_logger().info(str(budget))
         budget.check()
         if engine is None:
+            keep_to_cores()
             engine = StreamingVLM.from_pretrained(model, device=device, dtype=dtype)
             _loaded[wanted] = engine
         return engine

@@ -160,8 +160,10 @@ def load_engine(
     model: str | None, device: str, dtype: str, attention: str = 'auto'
 ) -> StreamingVLM:
     """Load the engine; torch is first imported here."""
+    from svlm_core.cores import keep_to_cores
     from svlm_core.engine import StreamingVLM
 
+    keep_to_cores()
     return StreamingVLM.from_pretrained(model, device, dtype, attention)
 
 
