@@ -11,19 +11,19 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from svlm_core.benchmark.energy import energy_source
+from svlm_core.benchmark.sensors import Nvml, cpu_clocks, cpu_field, nvml, state
+
 REPEATS = 5  # of which the best counts: a ceiling is what is possible
-CPUINFO = Path('/proc/cpuinfo')
-ENERGY = Path('/sys/class/powercap')  # Intel's and AMD's counters; often for root alone
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class Ceilings:
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """Measure them; takes about a second."""
     size, side = (2**30, 8192) if device.type == 'cuda' else (2**27, 1024)
-    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    # Random, because a chip that moves and multiplies constants draws less, and clocks higher.
+    source = torch.empty(size, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
     copied = best_time(lambda: target.copy_(source), device)
-    a = torch.ones(side, side, dtype=dtype, device=device)
+    a = torch.randn(side, side, dtype=dtype, device=device)
     b = torch.empty_like(a)
     multiplied = best_time(lambda: torch.mm(a, a, out=b), device)
     return Ceilings(2 * size / copied, 2 * side**3 / multiplied)
@@ -79,22 +80,12 @@ def memory_peak(device: torch.device) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def energy_counter(device: torch.device) -> Callable[[], float] | None:
-    """A reader of joules used so far; None where no counter can be read."""
-    if device.type == 'cuda':
-        return _gpu_energy(device)
-    files = sorted(ENERGY.glob('*-rapl:?/energy_uj'))  # packages, without their parts
-    if not files or not all(os.access(file, os.R_OK) for file in files):
-        return None
-    return lambda: sum(int(file.read_text()) for file in files) / 1e6
-
-
 def describe(device: torch.device) -> dict[str, Any]:
     """Day, device, clocks, versions and load: what a figure is worth nothing without."""
     about: dict[str, Any] = {
         'time': datetime.now(UTC).isoformat(timespec='seconds'),
         'device': str(device),
-        'processor': _processor(),
+        'processor': next(iter(cpu_field('model name')), platform.machine()),
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
         'load_1min_before': round(os.getloadavg()[0], 2),
@@ -103,64 +94,30 @@ def describe(device: torch.device) -> dict[str, Any]:
         'torch': torch.__version__,
         'svlm': version('svlm'),
     }
-    return about | (_gpu(device) if device.type == 'cuda' else {'mhz': _megahertz()})
+    source = energy_source(device)
+    about |= _gpu(device) if device.type == 'cuda' else {'mhz': cpu_clocks()}
+    return about | {'energy': source and source.name, 'state_before': state(device)}
 
 
-def _processor() -> str:
-    return next((line for line in _cpu_field('model name')), platform.machine())
-
-
-def _megahertz() -> list[int]:
-    """The clock of each core now; empty where the system does not say."""
-    return [round(float(value)) for value in _cpu_field('cpu MHz')]
-
-
-def _cpu_field(name: str) -> list[str]:
-    if not CPUINFO.is_file():
-        return []
-    pairs = (line.partition(':') for line in CPUINFO.read_text().splitlines())
-    return [value.strip() for key, _, value in pairs if key.strip() == name]
+def untold(about: Mapping[str, Any]) -> list[str]:
+    """What a machine kept to itself, of all that it was asked."""
+    asked = {**about, **about['state_before']}
+    return [name for name, value in asked.items() if value is None]
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:
     about = torch.cuda.get_device_properties(device)
-    found = {
+    library = nvml(device)
+    limit = None
+    if isinstance(library, Nvml):
+        limit = library.ask('nvmlDeviceGetPowerManagementLimit')  # in mW
+    return {
         'gpu': about.name,
         'capability': f'{about.major}.{about.minor}',
         'gpu_bytes': about.total_memory,
         'cuda': torch.version.cuda,
         'cudnn': torch.backends.cudnn.version(),
+        'nvml': 'there' if isinstance(library, Nvml) else library,
+        'driver': library.driver() if isinstance(library, Nvml) else None,
+        'power_limit_watts': None if limit is None else limit / 1000,
     }
-    if find_spec('pynvml') is None:
-        return {**found, 'clocks': 'not told: pip install nvidia-ml-py'}
-    import pynvml
-
-    handle = _handle(device)
-    return {
-        **found,
-        'driver': pynvml.nvmlSystemGetDriverVersion(),
-        'sm_mhz': pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
-        'memory_mhz': pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
-        'power_limit_watts': pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000,
-    }
-
-
-def _gpu_energy(device: torch.device) -> Callable[[], float] | None:
-    if find_spec('pynvml') is None:
-        return None
-    import pynvml
-
-    handle = _handle(device)
-    try:
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except pynvml.NVMLError:  # a Jetson has none
-        return None
-    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
-
-
-def _handle(device: torch.device) -> Any:
-    import pynvml
-
-    pynvml.nvmlInit()
-    uuid = torch.cuda.get_device_properties(device).uuid
-    return pynvml.nvmlDeviceGetHandleByUUID(f'GPU-{uuid}')

@@ -93,7 +93,7 @@ def rows(laps: Iterable[Lap], course: Course) -> str:
     writer = csv.writer(text, lineterminator='\n')
     stages = ('look', 'plan', 'vision', 'prefill', 'decode', 'sample')
     writer.writerow(['policy', 'tokens', 'second', 'timed', 'chunk', *stages, 'amortised',
-                     'decode_token', 'new', 'keys', 'memory_used', 'joules'])  # fmt: skip
+                     'decode_token', 'new', 'keys', 'memory_used', 'joules_so_far'])  # fmt: skip
     for lap in laps:
         for c in lap.chunks:
             times = [1000 * t for t in (c.chunk, *(c.stages[s] for s in stages))]

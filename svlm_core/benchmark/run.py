@@ -14,7 +14,9 @@ from math import ceil
 
 import numpy as np
 
-from svlm_core.benchmark.machine import energy_counter, memory_used, settle
+from svlm_core.benchmark.energy import Reading, counting, energy_source
+from svlm_core.benchmark.machine import memory_used, settle
+from svlm_core.benchmark.sensors import State, state
 from svlm_core.capacity import whole_stream
 from svlm_core.config import Policy, StreamSettings, preset
 from svlm_core.engine import StreamingVLM
@@ -78,7 +80,8 @@ class Course:
 @dataclass(frozen=True)
 class Chunk:
     """One second of stream. Times in seconds, `chunk` of all; `token` is from one token to the
-    next. `new` tokens were read in, after which `keys` were in memory; `joules` None: no counter.
+    next. `new` tokens were read in, after which `keys` were in memory. `joules` have been used
+    since the counter began; None: no counter.
     """
 
     second: int
@@ -95,12 +98,16 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Lap:
-    """An arm's seconds, as far as it came; `problem` says what ended it early."""
+    """An arm's seconds, as far as it came; `problem` says what ended it early.
+
+    `after` has clocks and temperature as they were at its end.
+    """
 
     arm: Arm
     chunks: tuple[Chunk, ...]
     memory_bytes: int
     grid: Grid  # of the patches of a pair of frames
+    after: State
     problem: str = ''
 
 
@@ -121,7 +128,8 @@ def run_arm(
             done(chunk.second)
     except (MemoryFull, DeviceFull) as error:  # a result: the paper's column (a) ends so
         problem = str(error)
-    return Lap(arm, tuple(chunks), stream.memory_bytes if stream else 0, grid, problem)
+    held = stream.memory_bytes if stream else 0
+    return Lap(arm, tuple(chunks), held, grid, state(engine.model.device), problem)
 
 
 def settings_of(engine: StreamingVLM, arm: Arm, course: Course) -> StreamSettings:
@@ -156,30 +164,33 @@ def films(engine: StreamingVLM, course: Course) -> list[np.ndarray]:
 
 def watch(stream: Stream, shown: list[np.ndarray], seconds: int) -> Iterator[Chunk]:
     """Step a stream as fast as it goes, and say what each second cost."""
+    with counting(energy_source(stream.model.device)) as joules:
+        for second in range(seconds):
+            yield _second(stream, shown[second % len(shown)], second, joules)
+
+
+def _second(stream: Stream, frames: np.ndarray, second: int, joules: Reading) -> Chunk:
     device = stream.model.device
-    joules = energy_counter(device)
-    for second in range(seconds):
-        before = joules() if joules else 0.0
-        settle(device)
-        times, new, keys = [time.perf_counter()], 0, 0
-        for _ in stream.tokens(shown[second % len(shown)], float(second)):
-            times.append(time.perf_counter())
-            if len(times) == 2:
-                keys = stream.encoded
-                new = keys - stream.reused
-        settle(device)
-        chunk = time.perf_counter() - times[0]
-        assert stream.last is not None
-        pairs = [s for s in stream.transcript.segments if s.role is Role.VISION]
-        yield Chunk(
-            second=second,
-            chunk=chunk,
-            token=(times[-1] - times[1]) / (len(times) - 2),
-            stages=stream.last.seconds,
-            tokens=len(stream.last.ids),
-            new=new,
-            keys=keys,
-            grids=len(pairs) if stream.settings.policy == 'recompute' else 1,
-            used=memory_used(device),
-            joules=joules() - before if joules else None,
-        )
+    settle(device)
+    times, new, keys = [time.perf_counter()], 0, 0
+    for _ in stream.tokens(frames, float(second)):
+        times.append(time.perf_counter())
+        if len(times) == 2:
+            keys = stream.encoded
+            new = keys - stream.reused
+    settle(device)
+    chunk = time.perf_counter() - times[0]
+    assert stream.last is not None
+    pairs = [s for s in stream.transcript.segments if s.role is Role.VISION]
+    return Chunk(
+        second=second,
+        chunk=chunk,
+        token=(times[-1] - times[1]) / (len(times) - 2),
+        stages=stream.last.seconds,
+        tokens=len(stream.last.ids),
+        new=new,
+        keys=keys,
+        grids=len(pairs) if stream.settings.policy == 'recompute' else 1,
+        used=memory_used(device),
+        joules=joules(),
+    )

@@ -15,6 +15,7 @@ from statistics import median
 from svlm_core.benchmark.costs import Costs
 from svlm_core.benchmark.machine import Ceilings
 from svlm_core.benchmark.run import Chunk, Course, Lap
+from svlm_core.benchmark.sensors import State
 from svlm_core.timeline import percentile
 
 COUNTED = ('vision', 'prefill', 'decode', 'sample')  # stages of the published measure
@@ -26,7 +27,8 @@ class Summary:
     """The timed seconds of an arm; medians, but for `p99`. Times in ms, sizes in bytes.
 
     `floor_token` and `floor_chunk` are what bandwidth and operations alone would take, at the
-    ceilings of the same run. `growth` is memory that came in the timed seconds.
+    ceilings of the same run. `growth` is memory that came in the timed seconds. `joules` of a
+    second are those of all timed seconds by their number; `after` has clocks and temperature.
     """
 
     policy: str
@@ -47,6 +49,7 @@ class Summary:
     memory: int
     growth: int
     joules: float | None
+    after: State
 
 
 def amortised(chunk: Chunk) -> float:
@@ -72,7 +75,6 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         read = costs.token_bytes(c.keys) * c.tokens / most.bytes_per_second
         return operations(c) / most.operations_per_second + read
 
-    known = [c.joules for c in timed if c.joules is not None]
     return Summary(
         policy=lap.arm.policy,
         tokens=lap.arm.tokens,
@@ -91,8 +93,15 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         keys=timed[-1].keys,
         memory=lap.memory_bytes,
         growth=timed[-1].used - timed[0].used,
-        joules=median(known) if known else None,
+        joules=_joules(lap.chunks, timed),
+        after=lap.after,
     )
+
+
+def _joules(chunks: Sequence[Chunk], timed: Sequence[Chunk]) -> float | None:
+    """Joules of a second: a counter may tick only now and then, so of all of them together."""
+    start, end = chunks[len(chunks) - len(timed) - 1].joules, timed[-1].joules
+    return None if start is None or end is None else (end - start) / len(timed)
 
 
 def find(summaries: Sequence[Summary], policy: str, tokens: int) -> Summary | None:

@@ -55,6 +55,8 @@ def figures(summaries: Sequence[Summary], most: Ceilings) -> str:
             'energy of a second',
             lambda s: 'no counter' if s.joules is None else f'{s.joules:.2f} J',
         ),
+        ('clock at the end', lambda s: _told(s, ('sm_mhz', 'mhz'), 'MHz')),
+        ('temperature at the end', lambda s: _told(s, ('celsius',), 'C')),
         ('seconds timed', lambda s: f'{s.seconds}{" (ended early)" if s.problem else ""}'),
     ]
     head = ['', *(f'{COLUMNS[s.policy]}, {s.tokens}' for s in summaries)]
@@ -75,6 +77,11 @@ def comparison(new: Sequence[Summary], old: Sequence[Summary]) -> str:
 
 def _stage(name: str) -> Callable[[Summary], str]:
     return lambda s: _ms(s.stages.get(name, 0.0))
+
+
+def _told(summary: Summary, names: Sequence[str], unit: str) -> str:
+    known = [value for name in names if (value := summary.after.get(name)) is not None]
+    return f'{known[0]:.0f} {unit}' if known else 'not told'
 
 
 def _ms(value: float) -> str:

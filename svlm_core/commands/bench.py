@@ -80,7 +80,7 @@ class Bench:
         if self.bits is not None and self.random is None:
             raise SettingsError('--bits is for --random; svlm quantize makes such a checkpoint')
         from svlm_core.benchmark.costs import Costs
-        from svlm_core.benchmark.machine import ceilings, describe, memory_peak
+        from svlm_core.benchmark.machine import ceilings, describe, memory_peak, untold
         from svlm_core.benchmark.outputs import Run, check_output, read_run, write_run
         from svlm_core.benchmark.run import Course
         from svlm_core.benchmark.summary import summarise
@@ -99,6 +99,8 @@ class Bench:
         out.print(f'{introduction(engine.info)}\n{about.get("gpu", about["processor"])}, '
                   f'{most.bytes_per_second / 1e9:.0f} GB/s, '
                   f'{most.operations_per_second / 1e12:.3g} TFLOP/s')  # fmt: skip
+        if missing := untold(about):
+            out.print(f'not told by this machine: {", ".join(missing)}')
         laps = self._laps(engine, course)
         costs = Costs.of(engine.model)
         found = [summarise(lap, course, costs, most) for lap in laps]
