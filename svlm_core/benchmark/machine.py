@@ -7,6 +7,7 @@ one day to the next.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import resource
@@ -73,11 +74,31 @@ def memory_used(device: torch.device) -> int:
     return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
 
 
-def memory_peak(device: torch.device) -> int:
-    """The most that `memory_used` has been since the process began."""
+def forget_memory(device: torch.device) -> None:
+    """Give back what nobody holds any more, and let `memory_peak` begin anew."""
+    gc.collect()
     if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def memory_peak(device: torch.device) -> int:
+    """The most bytes of tensors since `forget_memory`; a CPU knows only what is used now."""
+    return (
+        torch.cuda.max_memory_allocated(device) if device.type == 'cuda' else memory_used(device)
+    )
+
+
+def memory_reserved(device: torch.device) -> int | None:
+    """Bytes that torch keeps of a GPU, in use or not; None on a CPU."""
+    return torch.cuda.memory_reserved(device) if device.type == 'cuda' else None
+
+
+def allocations(device: torch.device) -> int | None:
+    """How often this process has asked the GPU for memory so far; None on a CPU."""
+    return (
+        torch.cuda.memory_stats(device).get('num_device_alloc') if device.type == 'cuda' else None
+    )
 
 
 def describe(device: torch.device) -> dict[str, Any]:

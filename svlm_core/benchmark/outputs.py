@@ -92,15 +92,20 @@ def rows(laps: Iterable[Lap], course: Course) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     stages = ('look', 'plan', 'vision', 'prefill', 'decode', 'sample')
-    writer.writerow(['policy', 'tokens', 'second', 'timed', 'chunk', *stages, 'amortised',
-                     'decode_token', 'new', 'keys', 'memory_used', 'joules_so_far'])  # fmt: skip
+    writer.writerow(
+        ['policy', 'tokens', 'second', 'timed', 'chunk', *stages, 'amortised', 'decode_token',
+         'new', 'keys', 'memory_used', 'allocations_so_far', 'joules_so_far']
+    )  # fmt: skip
     for lap in laps:
         for c in lap.chunks:
             times = [1000 * t for t in (c.chunk, *(c.stages[s] for s in stages))]
             told = [f'{t:.4f}' for t in (*times, amortised(c), 1000 * c.token)]
-            rest = [c.new, c.keys, c.used, '' if c.joules is None else f'{c.joules:.4f}']
+            counted = [c.new, c.keys, c.used, c.allocations]  # None is written as nothing
+            joules = None if c.joules is None else f'{c.joules:.4f}'
             timed = int(c.second >= course.warm_up)
-            writer.writerow([lap.arm.policy, lap.arm.tokens, c.second, timed, *told, *rest])
+            writer.writerow(
+                [lap.arm.policy, lap.arm.tokens, c.second, timed, *told, *counted, joules]
+            )
     return text.getvalue()
 
 

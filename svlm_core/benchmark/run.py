@@ -15,7 +15,14 @@ from math import ceil
 import numpy as np
 
 from svlm_core.benchmark.energy import Reading, counting, energy_source
-from svlm_core.benchmark.machine import memory_used, settle
+from svlm_core.benchmark.machine import (
+    allocations,
+    forget_memory,
+    memory_peak,
+    memory_reserved,
+    memory_used,
+    settle,
+)
 from svlm_core.benchmark.sensors import State, state
 from svlm_core.capacity import whole_stream
 from svlm_core.config import Policy, StreamSettings, preset
@@ -92,7 +99,8 @@ class Chunk:
     new: int
     keys: int
     grids: int  # pairs of frames that were encoded
-    used: int  # bytes of memory
+    used: int  # bytes of memory at its end
+    allocations: int | None  # how often the GPU was asked for memory so far
     joules: float | None
 
 
@@ -100,13 +108,17 @@ class Chunk:
 class Lap:
     """An arm's seconds, as far as it came; `problem` says what ended it early.
 
-    `after` has clocks and temperature as they were at its end.
+    `peak` is the most memory in bytes, weights included: of tensors on a GPU, and resident at the
+    end of a second on a CPU. `reserved` is what torch kept of a GPU, `after` has clocks and
+    temperature, both as they were at the end.
     """
 
     arm: Arm
     chunks: tuple[Chunk, ...]
     memory_bytes: int
     grid: Grid  # of the patches of a pair of frames
+    peak: int
+    reserved: int | None
     after: State
     problem: str = ''
 
@@ -118,6 +130,8 @@ def run_arm(
     vision = engine.model.config.vision
     rows, columns = GRIDS[course.vision_tokens]
     grid = (1, rows * vision.merge_size, columns * vision.merge_size)
+    device = engine.model.device
+    forget_memory(device)
     chunks: list[Chunk] = []
     stream: Stream | None = None
     problem = ''
@@ -128,8 +142,16 @@ def run_arm(
             done(chunk.second)
     except (MemoryFull, DeviceFull) as error:  # a result: the paper's column (a) ends so
         problem = str(error)
-    held = stream.memory_bytes if stream else 0
-    return Lap(arm, tuple(chunks), held, grid, state(engine.model.device), problem)
+    return Lap(
+        arm=arm,
+        chunks=tuple(chunks),
+        memory_bytes=stream.memory_bytes if stream else 0,
+        grid=grid,
+        peak=max([memory_peak(device), *(chunk.used for chunk in chunks)]),
+        reserved=memory_reserved(device),
+        after=state(device),
+        problem=problem,
+    )
 
 
 def settings_of(engine: StreamingVLM, arm: Arm, course: Course) -> StreamSettings:
@@ -192,5 +214,6 @@ def _second(stream: Stream, frames: np.ndarray, second: int, joules: Reading) ->
         keys=keys,
         grids=len(pairs) if stream.settings.policy == 'recompute' else 1,
         used=memory_used(device),
+        allocations=allocations(device),
         joules=joules(),
     )

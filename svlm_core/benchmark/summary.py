@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 from svlm_core.benchmark.costs import Costs
 from svlm_core.benchmark.machine import Ceilings
@@ -19,6 +20,7 @@ from svlm_core.benchmark.sensors import State
 from svlm_core.timeline import percentile
 
 COUNTED = ('vision', 'prefill', 'decode', 'sample')  # stages of the published measure
+N = TypeVar('N', int, float)
 FORWARDS = ('look', 'vision', 'prefill', 'decode')  # all but planning, sampling, and text
 
 
@@ -27,8 +29,10 @@ class Summary:
     """The timed seconds of an arm; medians, but for `p99`. Times in ms, sizes in bytes.
 
     `floor_token` and `floor_chunk` are what bandwidth and operations alone would take, at the
-    ceilings of the same run. `growth` is memory that came in the timed seconds. `joules` of a
-    second are those of all timed seconds by their number; `after` has clocks and temperature.
+    ceilings of the same run. `memory` is that of the stream; `peak`, `steady` and `reserved` are
+    what the process held at most, at the end, and in reserve. `growth` of `steady`, and how often
+    the GPU was asked for memory (`allocations`), are of the timed seconds. `joules` of a second
+    are those of all timed seconds by their number; `after` has clocks and temperature.
     """
 
     policy: str
@@ -47,7 +51,11 @@ class Summary:
     operations: float
     keys: int
     memory: int
+    peak: int
+    steady: int
+    reserved: int | None
     growth: int
+    allocations: int | None
     joules: float | None
     after: State
 
@@ -75,6 +83,9 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         read = costs.token_bytes(c.keys) * c.tokens / most.bytes_per_second
         return operations(c) / most.operations_per_second + read
 
+    # A counter of energy may tick only now and then: so of all seconds together.
+    before = lap.chunks[-len(timed) - 1]
+    joules = _gained(before.joules, timed[-1].joules)
     return Summary(
         policy=lap.arm.policy,
         tokens=lap.arm.tokens,
@@ -92,16 +103,18 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         operations=middle(lambda c: operations(c) / (c.stages['vision'] + c.stages['prefill'])),
         keys=timed[-1].keys,
         memory=lap.memory_bytes,
-        growth=timed[-1].used - timed[0].used,
-        joules=_joules(lap.chunks, timed),
+        peak=lap.peak,
+        steady=timed[-1].used,
+        reserved=lap.reserved,
+        growth=timed[-1].used - before.used,
+        allocations=_gained(before.allocations, timed[-1].allocations),
+        joules=None if joules is None else joules / len(timed),
         after=lap.after,
     )
 
 
-def _joules(chunks: Sequence[Chunk], timed: Sequence[Chunk]) -> float | None:
-    """Joules of a second: a counter may tick only now and then, so of all of them together."""
-    start, end = chunks[len(chunks) - len(timed) - 1].joules, timed[-1].joules
-    return None if start is None or end is None else (end - start) / len(timed)
+def _gained(start: N | None, end: N | None) -> N | None:
+    return None if start is None or end is None else end - start
 
 
 def find(summaries: Sequence[Summary], policy: str, tokens: int) -> Summary | None:

@@ -49,8 +49,12 @@ def figures(summaries: Sequence[Summary], most: Ceilings) -> str:
             ),
         ),
         ('tokens in memory', lambda s: f'{s.keys:,}'),
-        ('memory of the stream', lambda s: f'{s.memory / 2**20:.1f} MiB'),
-        ('memory growth', lambda s: f'{s.growth / 2**20:.1f} MiB'),
+        ('memory of the stream', lambda s: _mib(s.memory)),
+        ('memory, peak', lambda s: _mib(s.peak)),
+        ('memory, steady', lambda s: _mib(s.steady)),
+        ('memory, reserved', lambda s: _mib(s.reserved)),
+        ('memory growth', lambda s: _mib(s.growth)),
+        ('allocations of the device', lambda s: _count(s.allocations)),
         (
             'energy of a second',
             lambda s: 'no counter' if s.joules is None else f'{s.joules:.2f} J',
@@ -82,6 +86,14 @@ def _stage(name: str) -> Callable[[Summary], str]:
 def _told(summary: Summary, names: Sequence[str], unit: str) -> str:
     known = [value for name in names if (value := summary.after.get(name)) is not None]
     return f'{known[0]:.0f} {unit}' if known else 'not told'
+
+
+def _mib(size: int | None) -> str:
+    return 'no GPU' if size is None else f'{size / 2**20:.1f} MiB'
+
+
+def _count(number: int | None) -> str:
+    return 'no GPU' if number is None else str(number)
 
 
 def _ms(value: float) -> str:

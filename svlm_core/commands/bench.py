@@ -80,7 +80,7 @@ class Bench:
         if self.bits is not None and self.random is None:
             raise SettingsError('--bits is for --random; svlm quantize makes such a checkpoint')
         from svlm_core.benchmark.costs import Costs
-        from svlm_core.benchmark.machine import ceilings, describe, memory_peak, untold
+        from svlm_core.benchmark.machine import ceilings, describe, untold
         from svlm_core.benchmark.outputs import Run, check_output, read_run, write_run
         from svlm_core.benchmark.run import Course
         from svlm_core.benchmark.summary import summarise
@@ -107,13 +107,11 @@ class Bench:
         about |= {
             **asdict(engine.info),
             **asdict(course),
-            'memory_peak': memory_peak(device),
             'problems': {lap.arm.name: lap.problem for lap in laps if lap.problem},
         }
         run = Run(about, most, tuple(s for s in found if s is not None))
         if run.summaries:
             out.print(figures(run.summaries, most))
-        out.print(f'peak memory {about["memory_peak"] / 2**20:.0f} MiB')
         for name, problem in about['problems'].items():
             out.print(f'{name} ended early: {problem}')
         if old is not None:

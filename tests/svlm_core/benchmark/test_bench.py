@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def test_energy_of_a_second_is_that_of_all_of_them_by_their_number(engine):
     """A counter that ticks once in ten seconds: between two of them most differences are 0."""
     course, costs = Course(40, 180, 10), Costs.of(engine.model)
     chunks = tuple(chunk(n, joules=500.0 * (n // 10)) for n in range(40))
-    lap = Lap(Arm('streaming', 10), chunks, 7, (1, 4, 4), AFTER)
+    lap = lap_of(chunks)
     found = summarise(lap, course, costs, Ceilings(1e9, 1e9))
     assert found is not None
     assert found.joules == 50
@@ -139,6 +140,17 @@ def test_replies_have_their_length_whatever_the_model_would_say(engine, small, m
     assert {chunk.tokens for chunk in lap.chunks} == {5}
 
 
+def test_memory_is_told_for_each_arm_by_itself(engine, small):
+    """What an earlier arm has held is given back, and is not the peak of the next."""
+    course, kept = Course(28, 180, 10), torch.ones(2**28, dtype=torch.uint8)
+    large = run_arm(engine, Arm('streaming', 2), course)
+    assert large.memory_bytes > 0
+    assert large.peak >= max(chunk.used for chunk in large.chunks)
+    assert (large.reserved, large.chunks[0].allocations) == (None, None)  # there is no GPU
+    del kept
+    assert large.peak - run_arm(engine, Arm('streaming', 2), course).peak > 2**27
+
+
 def test_a_policy_that_has_no_room_ends_as_a_result(engine, small, monkeypatch):
     full = settings_of(engine, Arm('full_attention', 2), Course(28, 180, 10))
     tight = replace(full, capacity=1300)
@@ -156,29 +168,34 @@ def _raise(error: Exception) -> None:
 
 def chunk(second: int, **changes) -> Chunk:
     given = {'chunk': 70.0, 'token': 2.0, 'stages': STAGES, 'tokens': 10, 'new': 5, 'keys': 50,
-             'grids': 1, 'used': 1000 + second, 'joules': 7.0 + 3 * second}  # fmt: skip
+             'grids': 1, 'used': 1000 + second, 'allocations': min(second, 25),
+             'joules': 7.0 + 3 * second}  # fmt: skip
     return Chunk(second=second, **{**given, **changes})
+
+
+def lap_of(chunks: Sequence[Chunk]) -> Lap:
+    return Lap(Arm('streaming', 10), tuple(chunks), memory_bytes=7, grid=(1, 4, 4), peak=5000,
+               reserved=6000, after=AFTER)  # fmt: skip
 
 
 def test_a_summary_is_of_the_seconds_that_count_and_by_the_published_measure(engine):
     course, costs = Course(40, 180, 10), Costs.of(engine.model)
     early = [chunk(n, chunk=1e6) for n in range(course.warm_up)]
-    lap = Lap(
-        Arm('streaming', 10), (*early, *(chunk(n) for n in range(20, 40))), 7, (1, 4, 4), AFTER
-    )
+    lap = lap_of((*early, *(chunk(n) for n in range(20, 40))))
     found = summarise(lap, course, costs, Ceilings(1e9, 1e9))
     assert found is not None
     assert (found.chunk, found.p99, found.seconds) == (70_000, 70_000, 20)
     assert found.amortised == 1000 * (4 + 8 + 16 + 32) / 10
     assert found.outside == 1000 * (70 - (1 + 4 + 8 + 16))
-    assert (found.token, found.growth, found.joules) == (2000, 19, 3.0)
+    assert (found.token, found.joules) == (2000, 3.0)
+    assert (found.memory, found.peak, found.reserved) == (7, 5000, 6000)
+    assert (found.steady, found.growth, found.allocations) == (1039, 20, 6)
     assert found.bandwidth == costs.token_bytes(50) / 2
     told = figures([found], Ceilings(1e9, 1e9))
     assert '(d) streaming, 10' in told
     assert '| 1980 MHz ' in told
     assert '| not told ' in told  # how warm it was
-    assert summarise(Lap(lap.arm, tuple(early), 7, (1, 4, 4), AFTER), course, costs,
-                     Ceilings(1, 1)) is None  # fmt: skip
+    assert summarise(lap_of(early), course, costs, Ceilings(1, 1)) is None
 
 
 @pytest.mark.parametrize(
