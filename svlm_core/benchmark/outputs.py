@@ -21,6 +21,7 @@ from svlm_core.benchmark.summary import Summary, amortised
 from svlm_core.errors import OutputError, SettingsError, SourceError
 from svlm_core.timeline import write_whole
 
+FORMAT = 2  # of the JSON; another number where figures of the same name mean something else
 JSON, CSV, PNG = 'bench.json', 'chunks.csv', 'latency.png'
 SMOOTH = 3  # seconds of stream, of which the figure shows the median
 LIVE = 100  # ms per token: the published figure's line of real time
@@ -38,6 +39,7 @@ class Run:
         """As `read_run` reads it."""
         return json.dumps(
             {
+                'format': FORMAT,
                 'about': dict(self.about),
                 'ceilings': asdict(self.most),
                 'arms': [asdict(summary) for summary in self.summaries],
@@ -47,12 +49,17 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """An earlier run. Raises SourceError for a file that is none."""
+    """An earlier run. Raises SourceError for a file that is none, or of another format."""
     try:
         raw = json.loads(path.read_text(encoding='utf-8'))
+        if raw.get('format') != FORMAT and 'ceilings' in raw:
+            raise SourceError(
+                f'{path} was written by another version of svlm bench, and what it holds cannot '
+                'be compared: measure it anew, or leave out --compare'
+            )
         arms = tuple(Summary(**arm) for arm in raw['arms'])
         return Run(dict(raw['about']), Ceilings(**raw['ceilings']), arms)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SourceError(f'{path} is no {JSON} of this version: {error}') from error
 
 
@@ -94,12 +101,13 @@ def rows(laps: Iterable[Lap], course: Course) -> str:
     stages = ('look', 'plan', 'vision', 'prefill', 'decode', 'sample')
     writer.writerow(
         ['policy', 'tokens', 'second', 'timed', 'chunk', *stages, 'amortised', 'decode_token',
-         'new', 'keys', 'memory_used', 'allocations_so_far', 'joules_so_far']
+         'decode_token_most', 'new', 'keys', 'memory_used', 'allocations_so_far', 'joules_so_far']
     )  # fmt: skip
     for lap in laps:
         for c in lap.chunks:
             times = [1000 * t for t in (c.chunk, *(c.stages[s] for s in stages))]
-            told = [f'{t:.4f}' for t in (*times, amortised(c), 1000 * c.token)]
+            per_token = amortised(c), 1000 * c.token, 1000 * max(c.gaps)
+            told = [f'{t:.4f}' for t in (*times, *per_token)]
             counted = [c.new, c.keys, c.used, c.allocations]  # None is written as nothing
             joules = None if c.joules is None else f'{c.joules:.4f}'
             timed = int(c.second >= course.warm_up)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -86,14 +87,14 @@ class Course:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One second of stream. Times in seconds, `chunk` of all; `token` is from one token to the
+    """One second of stream. Times in seconds, `chunk` of all; `gaps` are from each token to the
     next. `new` tokens were read in, after which `keys` were in memory. `joules` have been used
     since the counter began; None: no counter.
     """
 
     second: int
     chunk: float
-    token: float
+    gaps: tuple[float, ...]
     stages: dict[str, float]
     tokens: int
     new: int
@@ -102,6 +103,11 @@ class Chunk:
     used: int  # bytes of memory at its end
     allocations: int | None  # how often the GPU was asked for memory so far
     joules: float | None
+
+    @property
+    def token(self) -> float:
+        """Seconds of a token: the mean of the gaps."""
+        return sum(self.gaps) / len(self.gaps)
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,7 @@ def _second(stream: Stream, frames: np.ndarray, second: int, joules: Reading) ->
     return Chunk(
         second=second,
         chunk=chunk,
-        token=(times[-1] - times[1]) / (len(times) - 2),
+        gaps=tuple(later - now for now, later in pairwise(times[1:])),
         stages=stream.last.seconds,
         tokens=len(stream.last.ids),
         new=new,

@@ -8,7 +8,7 @@ from one token to the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
@@ -26,7 +26,7 @@ FORWARDS = ('look', 'vision', 'prefill', 'decode')  # all but planning, sampling
 
 @dataclass(frozen=True)
 class Summary:
-    """The timed seconds of an arm; medians, but for `p99`. Times in ms, sizes in bytes.
+    """The timed seconds of an arm: medians, and their `p99`. Times in ms, sizes in bytes.
 
     `floor_token` and `floor_chunk` are what bandwidth and operations alone would take, at the
     ceilings of the same run. `memory` is that of the stream; `peak`, `steady` and `reserved` are
@@ -42,9 +42,13 @@ class Summary:
     chunk: float
     p99: float
     stages: dict[str, float]
+    stages_p99: dict[str, float]
     outside: float
+    outside_p99: float
     amortised: float
+    amortised_p99: float
     token: float
+    token_p99: float
     floor_token: float
     floor_chunk: float
     bandwidth: float
@@ -71,9 +75,6 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
     if len(timed) < 2:
         return None
 
-    def middle(value: Callable[[Chunk], float], scale: float = 1.0) -> float:
-        return scale * median(value(c) for c in timed)
-
     def operations(c: Chunk) -> float:
         return costs.prefill_operations(c.new, c.keys) + c.grids * costs.vision_operations(
             lap.grid
@@ -83,6 +84,10 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         read = costs.token_bytes(c.keys) * c.tokens / most.bytes_per_second
         return operations(c) / most.operations_per_second + read
 
+    chunks, gaps = [c.chunk for c in timed], [gap for c in timed for gap in c.gaps]
+    stages = {name: [c.stages[name] for c in timed] for name in timed[0].stages}
+    outside = [c.chunk - sum(c.stages[s] for s in FORWARDS) for c in timed]
+    tokens = [amortised(c) / 1000 for c in timed]
     # A counter of energy may tick only now and then: so of all seconds together.
     before = lap.chunks[-len(timed) - 1]
     joules = _gained(before.joules, timed[-1].joules)
@@ -91,16 +96,22 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         tokens=lap.arm.tokens,
         seconds=len(timed),
         problem=lap.problem,
-        chunk=middle(lambda c: c.chunk, 1000),
-        p99=1000 * percentile([c.chunk for c in timed], 0.99),
-        stages={s: 1000 * median(c.stages[s] for c in timed) for s in timed[0].stages},
-        outside=middle(lambda c: c.chunk - sum(c.stages[s] for s in FORWARDS), 1000),
-        amortised=middle(amortised),
-        token=middle(lambda c: c.token, 1000),
-        floor_token=middle(lambda c: costs.token_bytes(c.keys) / most.bytes_per_second, 1000),
-        floor_chunk=middle(floor, 1000),
-        bandwidth=middle(lambda c: costs.token_bytes(c.keys) / c.token),
-        operations=middle(lambda c: operations(c) / (c.stages['vision'] + c.stages['prefill'])),
+        chunk=_middle(chunks),
+        p99=_p99(chunks),
+        stages={name: _middle(times) for name, times in stages.items()},
+        stages_p99={name: _p99(times) for name, times in stages.items()},
+        outside=_middle(outside),
+        outside_p99=_p99(outside),
+        amortised=_middle(tokens),
+        amortised_p99=_p99(tokens),
+        token=_middle(gaps),
+        token_p99=_p99(gaps),
+        floor_token=_middle([costs.token_bytes(c.keys) / most.bytes_per_second for c in timed]),
+        floor_chunk=_middle([floor(c) for c in timed]),
+        bandwidth=median(costs.token_bytes(c.keys) / c.token for c in timed),
+        operations=median(
+            operations(c) / (c.stages['vision'] + c.stages['prefill']) for c in timed
+        ),
         keys=timed[-1].keys,
         memory=lap.memory_bytes,
         peak=lap.peak,
@@ -111,6 +122,14 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         joules=None if joules is None else joules / len(timed),
         after=lap.after,
     )
+
+
+def _middle(seconds: Sequence[float]) -> float:
+    return 1000 * median(seconds)
+
+
+def _p99(seconds: Sequence[float]) -> float:
+    return 1000 * percentile(seconds, 0.99)
 
 
 def _gained(start: N | None, end: N | None) -> N | None:

@@ -25,17 +25,23 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures(summaries: Sequence[Summary], most: Ceilings) -> str:
-    """All arms side by side."""
+    """All arms side by side, a table for each number of tokens."""
+    counts = dict.fromkeys(s.tokens for s in summaries)
+    return '\n\n'.join(
+        _figures([s for s in summaries if s.tokens == count], most) for count in counts
+    )
+
+
+def _figures(summaries: Sequence[Summary], most: Ceilings) -> str:
     stages = dict.fromkeys(stage for s in summaries for stage in s.stages)
     rows: list[Row] = [
-        ('chunk, median', lambda s: _ms(s.chunk)),
-        ('chunk, p99', lambda s: _ms(s.p99)),
+        ('chunk, median; p99', lambda s: _both(s.chunk, s.p99)),
         ('chunk, p99 / median', lambda s: f'{s.p99 / s.chunk:.2f}'),
         ('chunk, floor', lambda s: _ms(s.floor_chunk)),
         *((f'  {stage}', _stage(stage)) for stage in stages),
-        ('outside the forwards', lambda s: _ms(s.outside)),
-        ('per token, amortised', lambda s: _ms(s.amortised)),
-        ('per token, pure decode', lambda s: _ms(s.token)),
+        ('outside the forwards', lambda s: _both(s.outside, s.outside_p99)),
+        ('per token, amortised', lambda s: _both(s.amortised, s.amortised_p99)),
+        ('per token, pure decode', lambda s: _both(s.token, s.token_p99)),
         ('per token, floor', lambda s: _ms(s.floor_token)),
         (
             'decode reads',
@@ -63,7 +69,7 @@ def figures(summaries: Sequence[Summary], most: Ceilings) -> str:
         ('temperature at the end', lambda s: _told(s, ('celsius',), 'C')),
         ('seconds timed', lambda s: f'{s.seconds}{" (ended early)" if s.problem else ""}'),
     ]
-    head = ['', *(f'{COLUMNS[s.policy]}, {s.tokens}' for s in summaries)]
+    head = [f'{summaries[0].tokens} tokens a second', *(COLUMNS[s.policy] for s in summaries)]
     return table([head, *([name, *map(value, summaries)] for name, value in rows)])
 
 
@@ -80,7 +86,11 @@ def comparison(new: Sequence[Summary], old: Sequence[Summary]) -> str:
 
 
 def _stage(name: str) -> Callable[[Summary], str]:
-    return lambda s: _ms(s.stages.get(name, 0.0))
+    return lambda s: _both(s.stages.get(name, 0.0), s.stages_p99.get(name, 0.0))
+
+
+def _both(middle: float, p99: float) -> str:
+    return f'{middle:.2f}; {p99:.2f} ms'
 
 
 def _told(summary: Summary, names: Sequence[str], unit: str) -> str:

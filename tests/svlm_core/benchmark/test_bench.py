@@ -92,12 +92,13 @@ def test_table_json_rows_and_figure_are_all_there(bench):
     assert (folder / 'latency.png').read_bytes().startswith(b'\x89PNG')
     raw = json.loads((folder / 'bench.json').read_text())
     arms = [(arm['policy'], arm['tokens']) for arm in raw['arms']]
-    assert arms == [('full_attention', 2), ('window', 2), ('recompute', 2), ('streaming', 2),
-                    ('streaming', 3)]  # fmt: skip
+    policies = ['full_attention', 'window', 'recompute', 'streaming']
+    assert arms == [(policy, tokens) for tokens in (2, 3) for policy in policies]
     assert {'torch', 'svlm', 'processor', 'mhz', 'attention', 'energy', 'state_before'} <= raw[
         'about'
     ].keys()
-    for column in ('(a) full', '(b) window', '(c) recompute', '(d) streaming, 3', 'GB/s', 'p99'):
+    for column in ('(a) full', '(b) window', '(c) recompute', '(d) streaming', 'GB/s', 'p99',
+                   '| 2 tokens a second', '| 3 tokens a second'):  # fmt: skip
         assert column in printed
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -167,10 +168,25 @@ def _raise(error: Exception) -> None:
 
 
 def chunk(second: int, **changes) -> Chunk:
-    given = {'chunk': 70.0, 'token': 2.0, 'stages': STAGES, 'tokens': 10, 'new': 5, 'keys': 50,
-             'grids': 1, 'used': 1000 + second, 'allocations': min(second, 25),
-             'joules': 7.0 + 3 * second}  # fmt: skip
+    given = {'chunk': 70.0, 'gaps': (1.0, 2.0, 2.0, 2.0, 3.0), 'stages': STAGES, 'tokens': 10,
+             'new': 5, 'keys': 50, 'grids': 1, 'used': 1000 + second,
+             'allocations': min(second, 25), 'joules': 7.0 + 3 * second}  # fmt: skip
     return Chunk(second=second, **{**given, **changes})
+
+
+def test_one_slow_second_shows_in_the_percentiles_and_not_in_the_medians(engine):
+    course, costs = Course(40, 180, 10), Costs.of(engine.model)
+    slow = chunk(30, chunk=200.0, gaps=(1.0, 9.0), stages={**STAGES, 'vision': 100.0})
+    chunks = [slow if n == 30 else chunk(n) for n in range(40)]
+    found = summarise(lap_of(chunks), course, costs, Ceilings(1e9, 1e9))
+    assert found is not None
+    assert (found.chunk, found.p99) == (70_000, 200_000)
+    assert (found.token, found.token_p99) == (2_000, 9_000)
+    assert (found.stages['vision'], found.stages_p99['vision']) == (4_000, 100_000)
+    assert found.stages == {name: 1000 * value for name, value in STAGES.items()}
+    assert (found.amortised, found.amortised_p99) == (6_000, 15_600)
+    assert (found.outside, found.outside_p99) == (41_000, 75_000)
+    assert '| 2000.00; 9000.00 ms |' in figures([found], Ceilings(1e9, 1e9))
 
 
 def lap_of(chunks: Sequence[Chunk]) -> Lap:
@@ -192,7 +208,7 @@ def test_a_summary_is_of_the_seconds_that_count_and_by_the_published_measure(eng
     assert (found.steady, found.growth, found.allocations) == (1039, 20, 6)
     assert found.bandwidth == costs.token_bytes(50) / 2
     told = figures([found], Ceilings(1e9, 1e9))
-    assert '(d) streaming, 10' in told
+    assert '| 10 tokens a second' in told
     assert '| 1980 MHz ' in told
     assert '| not told ' in told  # how warm it was
     assert summarise(lap_of(early), course, costs, Ceilings(1, 1)) is None
@@ -223,6 +239,21 @@ def test_a_folder_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch, 
             tmp_path / 'run', Run({'model': 'm', 'device': 'd'}, Ceilings(1, 1), ()), [], course
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_version_is_refused_in_one_line_before_the_work(
+    bench, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        'svlm_core.commands.bench.Bench._engine', lambda self: pytest.fail('began')
+    )
+    raw = json.loads((bench[0] / 'bench.json').read_text())
+    del raw['format'], raw['arms'][0]['token_p99']  # as it was before there was a number
+    old = tmp_path / 'old.json'
+    old.write_text(json.dumps(raw))
+    assert cli.main(['bench', '--compare', str(old)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'old.json was written by another version of svlm bench' in line
 
 
 def test_a_file_of_something_else_is_no_run(tmp_path):
