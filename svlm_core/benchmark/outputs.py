@@ -100,8 +100,9 @@ def rows(laps: Iterable[Lap], course: Course) -> str:
     writer = csv.writer(text, lineterminator='\n')
     stages = ('look', 'plan', 'vision', 'prefill', 'decode', 'sample')
     writer.writerow(
-        ['policy', 'tokens', 'second', 'timed', 'chunk', *stages, 'amortised', 'decode_token',
-         'decode_token_most', 'new', 'keys', 'memory_used', 'allocations_so_far', 'joules_so_far']
+        ['policy', 'tokens', 'stream', 'second', 'timed', 'chunk', *stages, 'amortised',
+         'decode_token', 'decode_token_most', 'new', 'keys', 'memory_used',
+         'allocations_so_far', 'joules_so_far']
     )  # fmt: skip
     for lap in laps:
         for c in lap.chunks:
@@ -111,9 +112,8 @@ def rows(laps: Iterable[Lap], course: Course) -> str:
             counted = [c.new, c.keys, c.used, c.allocations]  # None is written as nothing
             joules = None if c.joules is None else f'{c.joules:.4f}'
             timed = int(c.second >= course.warm_up)
-            writer.writerow(
-                [lap.arm.policy, lap.arm.tokens, c.second, timed, *told, *counted, joules]
-            )
+            which = [lap.arm.policy, lap.arm.tokens, c.stream, c.second, timed]
+            writer.writerow([*which, *told, *counted, joules])
     return text.getvalue()
 
 
@@ -127,7 +127,7 @@ def draw(path: Path, laps: Sequence[Lap], model: str, device: str) -> None:
     for lap in laps:
         if lap.arm.tokens != tokens or not lap.chunks:
             continue
-        values = smoothed([amortised(c) for c in lap.chunks])
+        values = smoothed([amortised(c) for c in lap.chunks if c.stream == 0])
         (line,) = axes.plot(range(len(values)), values, label=COLUMNS[lap.arm.policy])
         if lap.problem:
             axes.plot(len(values) - 1, values[-1], 'x', color=line.get_color(), markersize=9)

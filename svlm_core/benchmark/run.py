@@ -2,13 +2,14 @@
 """Watching the same frames under each policy, with replies of a fixed length.
 
 A model that says less looks faster, so replies never end by themselves. The frames are noise of
-exactly the size that the model sees, the same for all.
+exactly the size that the model sees, the same for all. Several streams of one engine take turns,
+second by second, as the cameras of a node do.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
@@ -62,15 +63,24 @@ class Arm:
 
 @dataclass(frozen=True)
 class Course:
-    """What all arms see: seconds of stream, vision tokens of each, the policy's clock."""
+    """What all arms see: seconds of stream, vision tokens of a pair of frames, the policy's clock.
+
+    With `fps` frames in a second there are fps / 2 pairs. Each of the `streams` sees a second
+    before the next one begins; `ahead`: it is told the frames of the coming second, too.
+    """
 
     seconds: int
     vision_tokens: int
     reset_every: int
+    fps: int = 2
+    streams: int = 1
+    ahead: bool = False
 
     def __post_init__(self) -> None:
+        if self.fps < 1 or self.streams < 1:
+            raise SettingsError('give at least one frame in a second, and one stream')
         if self.vision_tokens not in GRIDS:
-            raise SettingsError(f'vision tokens per second must be one of {list(GRIDS)}')
+            raise SettingsError(f'vision tokens of a pair of frames must be one of {list(GRIDS)}')
         if self.seconds < self.warm_up + 8:
             raise SettingsError(
                 f'the window is full after {self.warm_up} seconds: give at least '
@@ -87,19 +97,20 @@ class Course:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One second of stream. Times in seconds, `chunk` of all; `gaps` are from each token to the
-    next. `new` tokens were read in, after which `keys` were in memory. `joules` have been used
+    """One second of one stream. Times in seconds, `chunk` of all; `gaps` are from each token to
+    the next. `new` tokens were read in, after which `keys` were in memory. `joules` have been used
     since the counter began; None: no counter.
     """
 
     second: int
+    stream: int
     chunk: float
     gaps: tuple[float, ...]
     stages: dict[str, float]
     tokens: int
     new: int
     keys: int
-    grids: int  # pairs of frames that were encoded
+    grids: int  # seconds whose frames were encoded
     used: int  # bytes of memory at its end
     allocations: int | None  # how often the GPU was asked for memory so far
     joules: float | None
@@ -122,7 +133,7 @@ class Lap:
     arm: Arm
     chunks: tuple[Chunk, ...]
     memory_bytes: int
-    grid: Grid  # of the patches of a pair of frames
+    grid: Grid  # of the patches of a second
     peak: int
     reserved: int | None
     after: State
@@ -132,26 +143,30 @@ class Lap:
 def run_arm(
     engine: StreamingVLM, arm: Arm, course: Course, done: Callable[[int], None] = lambda n: None
 ) -> Lap:
-    """Watch a course; `done` is told of each second."""
+    """Watch a course; `done` is told of each second that all streams have seen."""
     vision = engine.model.config.vision
     rows, columns = GRIDS[course.vision_tokens]
-    grid = (1, rows * vision.merge_size, columns * vision.merge_size)
+    steps = ceil(course.fps / vision.temporal_patch)
+    grid = (steps, rows * vision.merge_size, columns * vision.merge_size)
     device = engine.model.device
     forget_memory(device)
     chunks: list[Chunk] = []
-    stream: Stream | None = None
+    streams: list[Stream] = []
     problem = ''
     try:
-        stream = engine.open(settings_of(engine, arm, course), endless=True)
-        for chunk in watch(stream, films(engine, course), course.seconds):
+        settings = settings_of(engine, arm, course)
+        for _ in range(course.streams):
+            streams.append(engine.open(settings, endless=True))
+        for chunk in watch(streams, films(engine, course), course.seconds, course.ahead):
             chunks.append(chunk)
-            done(chunk.second)
+            if chunk.stream == course.streams - 1:
+                done(chunk.second)
     except (MemoryFull, DeviceFull) as error:  # a result: the paper's column (a) ends so
         problem = str(error)
     return Lap(
         arm=arm,
         chunks=tuple(chunks),
-        memory_bytes=stream.memory_bytes if stream else 0,
+        memory_bytes=sum(stream.memory_bytes for stream in streams),
         grid=grid,
         peak=max([memory_peak(device), *(chunk.used for chunk in chunks)]),
         reserved=memory_reserved(device),
@@ -169,6 +184,7 @@ def settings_of(engine: StreamingVLM, arm: Arm, course: Course) -> StreamSetting
         'robot',
         text_refresh_interval=None,
         policy=arm.policy,
+        fps=course.fps,
         max_new_tokens=arm.tokens,
         max_vision_tokens=course.vision_tokens,
         reset_every=course.reset_every,
@@ -181,27 +197,43 @@ def settings_of(engine: StreamingVLM, arm: Arm, course: Course) -> StreamSetting
 
 
 def films(engine: StreamingVLM, course: Course) -> list[np.ndarray]:
-    """Some rounds of frames (2, H, W, 3) uint8 of exactly the size that the model sees."""
+    """Some seconds of frames (fps, H, W, 3) uint8 of exactly the size that the model sees."""
     vision = engine.model.config.vision
     cell = vision.patch_size * vision.merge_size
     rows, columns = GRIDS[course.vision_tokens]
     draws = np.random.default_rng(0)
-    shape = (FILMS, 2, rows * cell, columns * cell, 3)
+    shape = (FILMS, course.fps, rows * cell, columns * cell, 3)
     return list(draws.integers(0, 256, shape, np.uint8))
 
 
-def watch(stream: Stream, shown: list[np.ndarray], seconds: int) -> Iterator[Chunk]:
-    """Step a stream as fast as it goes, and say what each second cost."""
-    with counting(energy_source(stream.model.device)) as joules:
+def watch(
+    streams: Sequence[Stream], shown: Sequence[np.ndarray], seconds: int, ahead: bool = False
+) -> Iterator[Chunk]:
+    """Step streams in turns as fast as it goes, and say what each second of each cost.
+
+    `shown` are rounds of frames, which come again and again. The streams are of one model;
+    `ahead`: each is told its next round.
+    """
+    with counting(energy_source(streams[0].model.device)) as joules:
         for second in range(seconds):
-            yield _second(stream, shown[second % len(shown)], second, joules)
+            for number, stream in enumerate(streams):
+                now, after = (shown[(second + number + n) % len(shown)] for n in range(2))
+                coming = after if ahead and second + 1 < seconds else None
+                yield _chunk(stream, (second, number), now, coming, joules)
 
 
-def _second(stream: Stream, frames: np.ndarray, second: int, joules: Reading) -> Chunk:
+def _chunk(
+    stream: Stream,
+    place: tuple[int, int],
+    frames: np.ndarray,
+    coming: np.ndarray | None,
+    joules: Reading,
+) -> Chunk:
+    second, number = place
     device = stream.model.device
     settle(device)
     times, new, keys = [time.perf_counter()], 0, 0
-    for _ in stream.tokens(frames, float(second)):
+    for _ in stream.tokens(frames, float(second), coming):
         times.append(time.perf_counter())
         if len(times) == 2:
             keys = stream.encoded
@@ -212,6 +244,7 @@ def _second(stream: Stream, frames: np.ndarray, second: int, joules: Reading) ->
     pairs = [s for s in stream.transcript.segments if s.role is Role.VISION]
     return Chunk(
         second=second,
+        stream=number,
         chunk=chunk,
         gaps=tuple(later - now for now, later in pairwise(times[1:])),
         stages=stream.last.seconds,

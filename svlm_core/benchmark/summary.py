@@ -8,6 +8,7 @@ from one token to the next.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -28,6 +29,9 @@ FORWARDS = ('look', 'vision', 'prefill', 'decode')  # all but planning, sampling
 class Summary:
     """The timed seconds of an arm: medians, and their `p99`. Times in ms, sizes in bytes.
 
+    `live` is by how much a second is longer than all streams take for it, one after another: with
+    1 or more each is seen in real time. `live_p99` is that of the slowest seconds.
+
     `floor_token` and `floor_chunk` are what bandwidth and operations alone would take, at the
     ceilings of the same run. `memory` is that of the stream; `peak`, `steady` and `reserved` are
     what the process held at most, at the end, and in reserve. `growth` of `steady`, and how often
@@ -41,6 +45,8 @@ class Summary:
     problem: str
     chunk: float
     p99: float
+    live: float
+    live_p99: float
     stages: dict[str, float]
     stages_p99: dict[str, float]
     outside: float
@@ -72,7 +78,7 @@ def amortised(chunk: Chunk) -> float:
 def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary | None:
     """The summary of an arm; None when it ended before anything was timed."""
     timed = [c for c in lap.chunks if c.second >= course.warm_up]
-    if len(timed) < 2:
+    if len(timed) < 2 * course.streams:
         return None
 
     def operations(c: Chunk) -> float:
@@ -87,6 +93,9 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
     chunks, gaps = [c.chunk for c in timed], [gap for c in timed for gap in c.gaps]
     stages = {name: [c.stages[name] for c in timed] for name in timed[0].stages}
     outside = [c.chunk - sum(c.stages[s] for s in FORWARDS) for c in timed]
+    turns: defaultdict[int, float] = defaultdict(float)
+    for c in timed:
+        turns[c.second] += c.chunk
     tokens = [amortised(c) / 1000 for c in timed]
     # A counter of energy may tick only now and then: so of all seconds together.
     before = lap.chunks[-len(timed) - 1]
@@ -94,10 +103,12 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
     return Summary(
         policy=lap.arm.policy,
         tokens=lap.arm.tokens,
-        seconds=len(timed),
+        seconds=len(turns),
         problem=lap.problem,
         chunk=_middle(chunks),
         p99=_p99(chunks),
+        live=1 / median(turns.values()),
+        live_p99=1 / percentile(list(turns.values()), 0.99),
         stages={name: _middle(times) for name, times in stages.items()},
         stages_p99={name: _p99(times) for name, times in stages.items()},
         outside=_middle(outside),
@@ -119,7 +130,7 @@ def summarise(lap: Lap, course: Course, costs: Costs, most: Ceilings) -> Summary
         reserved=lap.reserved,
         growth=timed[-1].used - before.used,
         allocations=_gained(before.allocations, timed[-1].allocations),
-        joules=None if joules is None else joules / len(timed),
+        joules=None if joules is None else joules / len(turns),
         after=lap.after,
     )
 

@@ -37,6 +37,7 @@ def _figures(summaries: Sequence[Summary], most: Ceilings) -> str:
     rows: list[Row] = [
         ('chunk, median; p99', lambda s: _both(s.chunk, s.p99)),
         ('chunk, p99 / median', lambda s: f'{s.p99 / s.chunk:.2f}'),
+        ('real time, times', lambda s: f'{s.live:.2f}; {s.live_p99:.2f} at p99'),
         ('chunk, floor', lambda s: _ms(s.floor_chunk)),
         *((f'  {stage}', _stage(stage)) for stage in stages),
         ('outside the forwards', lambda s: _both(s.outside, s.outside_p99)),

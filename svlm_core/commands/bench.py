@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import FlagCreatePairsOff, arg
 
 from svlm_core.errors import SettingsError
 
@@ -28,6 +28,7 @@ class Bench:
 
       svlm bench                                  # the built-in model, in some minutes on a CPU
       svlm bench --random 7b --tokens-per-second 720 --output h200
+      svlm bench --random 7b --tokens-per-second 384 --policies streaming --streams 4
       svlm bench --random 7b --compare h200/bench.json
     """
 
@@ -49,8 +50,17 @@ class Bench:
         str, arg(help='back end, as svlm doctor lists them; auto: the fastest', metavar='NAME')
     ] = 'auto'
     tokens_per_second: Annotated[
-        Literal[720, 384, 180], arg(help='vision tokens of each second')
+        Literal[720, 384, 180],
+        arg(help='vision tokens of each second with 2 frames, of each pair of frames with more'),
     ] = 180
+    fps: Annotated[int, arg(help='frames of each second', metavar='NUMBER')] = 2
+    streams: Annotated[
+        int, arg(help='cameras of one engine that take turns', metavar='NUMBER')
+    ] = 1
+    ahead: Annotated[
+        FlagCreatePairsOff[bool],
+        arg(help='tell streams the frames of the next second: a GPU encodes them while it speaks'),
+    ] = False
     tokens: Annotated[
         tuple[int, ...], arg(help='tokens of each reply', metavar='NUMBER [NUMBER ...]')
     ] = (10, 20)
@@ -87,7 +97,14 @@ class Bench:
         from svlm_core.commands.console import screen
         from svlm_core.commands.engine_flags import introduction
 
-        course = Course(self.seconds, self.tokens_per_second, self.reset_every)
+        course = Course(
+            self.seconds,
+            self.tokens_per_second,
+            self.reset_every,
+            self.fps,
+            self.streams,
+            self.ahead,
+        )
         old = None if self.compare is None else read_run(self.compare)
         if self.output is not None:
             check_output(self.output)
@@ -156,7 +173,7 @@ def _differences(old: object, new: object) -> list[str]:
     assert isinstance(old, dict)
     assert isinstance(new, dict)
     what = ('model', 'device', 'gpu', 'processor', 'threads', 'dtype', 'attention', 'torch',
-            'vision_tokens', 'seconds', 'reset_every')  # fmt: skip
+            'vision_tokens', 'seconds', 'reset_every', 'fps', 'streams', 'ahead')  # fmt: skip
     return [
         f'not the same {name}: {old.get(name)}, now {new.get(name)}'
         for name in what

@@ -35,7 +35,7 @@ def measure(item: Item, label: str, setup: Setup) -> list[dict[str, Any]]:
     settings, chunks, problem = settings_of(engine, arm, course), [], ''
     try:
         stream = engine.open(settings, endless=True)
-        for chunk in watch(stream, films(engine, course), seconds):
+        for chunk in watch([stream], films(engine, course), seconds):
             chunks.append(chunk)
     except (MemoryFull, DeviceFull) as error:  # a result: the paper's (a) ends so
         problem = str(error)

@@ -22,6 +22,7 @@ from svlm_core.benchmark.run import Arm, Chunk, Course, Lap, run_arm, settings_o
 from svlm_core.benchmark.summary import summarise
 from svlm_core.benchmark.tables import comparison, figures
 from svlm_core.errors import MemoryFull, SettingsError, SourceError
+from svlm_core.eye import Eye
 
 STAGES = {'look': 1.0, 'plan': 2.0, 'vision': 4.0, 'prefill': 8.0, 'decode': 16.0, 'sample': 32.0}
 SECONDS = 28
@@ -141,6 +142,52 @@ def test_replies_have_their_length_whatever_the_model_would_say(engine, small, m
     assert {chunk.tokens for chunk in lap.chunks} == {5}
 
 
+def test_streams_take_turns_and_each_sees_its_own_frames(engine, small):
+    course = Course(28, 180, 10, streams=2)
+    lap = run_arm(engine, Arm('streaming', 2), course, (told := []).append)
+    assert [(c.second, c.stream) for c in lap.chunks] == [
+        (n, s) for n in range(28) for s in (0, 1)
+    ]
+    assert told == list(range(28))
+    alone = run_arm(engine, Arm('streaming', 2), replace(course, streams=1))
+    assert lap.memory_bytes == 2 * alone.memory_bytes
+    assert [c.keys for c in lap.chunks[::2]] == [c.keys for c in alone.chunks]
+
+
+def test_more_frames_in_a_second_are_more_vision_tokens(engine, small):
+    """Two frames are one step of the tower; eight are four, and an odd one is a step, too."""
+    slow, fast, odd = (
+        run_arm(engine, Arm('streaming', 2), Course(28, 180, 10, fps=fps)) for fps in (2, 8, 5)
+    )
+    assert [lap.grid[0] for lap in (slow, fast, odd)] == [1, 4, 3]
+    cells = 2 * 3  # vision tokens of a pair
+    assert fast.chunks[-1].new - slow.chunks[-1].new == 3 * cells
+    assert odd.chunks[-1].new - slow.chunks[-1].new == 2 * cells
+    assert fast.chunks[-1].keys - slow.chunks[-1].keys == 16 * 3 * cells
+    vision = Costs.of(engine.model).vision_operations
+    assert vision(fast.grid) == 4 * vision(slow.grid)
+
+
+@pytest.mark.parametrize('ahead', [False, True])
+def test_streams_are_told_the_frames_to_come_where_that_is_asked_for(
+    engine, small, captures, monkeypatch, ahead
+):
+    """With a stand-in for a GPU: the tower has then worked already when a second begins."""
+    early = []
+    expect = Eye.expect
+    monkeypatch.setattr(
+        Eye, 'expect', lambda eye, frames, most: early.append(eye) or expect(eye, frames, most)
+    )
+    encode, done = Eye.encode, []
+    monkeypatch.setattr(
+        Eye, 'encode', lambda eye, view: done.append(eye._ahead is not None) or encode(eye, view)
+    )
+    lap = run_arm(engine, Arm('streaming', 2), Course(28, 180, 10, streams=2, ahead=ahead))
+    assert len(lap.chunks) == 56
+    assert len(early) == (54 if ahead else 0)  # all but the last second
+    assert done == [False] * 2 + [ahead] * 54  # all but the first
+
+
 def test_memory_is_told_for_each_arm_by_itself(engine, small):
     """What an earlier arm has held is given back, and is not the peak of the next."""
     course, kept = Course(28, 180, 10), torch.ones(2**28, dtype=torch.uint8)
@@ -171,7 +218,20 @@ def chunk(second: int, **changes) -> Chunk:
     given = {'chunk': 70.0, 'gaps': (1.0, 2.0, 2.0, 2.0, 3.0), 'stages': STAGES, 'tokens': 10,
              'new': 5, 'keys': 50, 'grids': 1, 'used': 1000 + second,
              'allocations': min(second, 25), 'joules': 7.0 + 3 * second}  # fmt: skip
-    return Chunk(second=second, **{**given, **changes})
+    return Chunk(second=second, **{'stream': 0, **given, **changes})
+
+
+def test_streams_are_live_when_a_second_is_enough_for_all_of_them(engine):
+    """Four that take turns at 0.2 s each, and 0.4 s in one second of twenty."""
+    course, costs = Course(40, 180, 10, streams=4), Costs.of(engine.model)
+    chunks = [
+        chunk(n, stream=s, chunk=0.4 if n == 35 else 0.2) for n in range(40) for s in range(4)
+    ]
+    found = summarise(lap_of(chunks), course, costs, Ceilings(1e9, 1e9))
+    assert found is not None
+    assert (found.live, found.live_p99) == (pytest.approx(1.25), pytest.approx(0.625))
+    assert (found.seconds, found.chunk, found.joules) == (20, pytest.approx(200), 3)
+    assert '| 1.25; 0.62 at p99' in figures([found], Ceilings(1e9, 1e9))
 
 
 def test_one_slow_second_shows_in_the_percentiles_and_not_in_the_medians(engine):
@@ -217,6 +277,7 @@ def test_a_summary_is_of_the_seconds_that_count_and_by_the_published_measure(eng
 @pytest.mark.parametrize(
     ('words', 'told'),
     [(['--seconds', '20'], 'at least 28'), (['--tokens', '1'], 'at least 2'),
+     (['--fps', '0'], 'one frame'), (['--streams', '0'], 'one stream'),
      (['--model', 'x', '--random', 'tiny'], 'exclude'), (['--compare', 'nowhere.json'], 'nowhere'),
      (['--output', '.'], 'exists'), (['--output', 'no/where'], 'make it first')],
 )  # fmt: skip
