@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -153,9 +154,9 @@ def _sensors(folder: Path) -> Iterator[tuple[str, Reading]]:
         power = folder / f'power{channel}_input'  # in uW
         volts, amperes = folder / f'in{channel}_input', folder / f'curr{channel}_input'  # mV, mA
         if (name := text(label)) and power.is_file():
-            yield name, lambda power=power: _product(1e-6, power)
+            yield name, partial(_product, 1e-6, power)
         elif name and volts.is_file() and amperes.is_file():
-            yield name, lambda v=volts, a=amperes: _product(1e-6, v, a)
+            yield name, partial(_product, 1e-6, volts, amperes)
 
 
 def _product(unit: float, *files: Path) -> float | None:

@@ -22,10 +22,11 @@ class Quantize:
     `svlm caption VIDEO --model DIR`.
 
     With --measure both models tell a synthetic camera, and it is printed how often they would say
-    the same. Measure on what the model is for, too.
+    the same, and how fast. --also adds the model in other types. Measure on what the model is for,
+    too.
 
       svlm quantize small --bits 4 --model checkpoint-7b
-      svlm quantize small --bits 8 --measure
+      svlm quantize small --bits 8 --measure --also bfloat16 float16
     """
 
     output: Annotated[Positional[Path], arg(help='new folder for the checkpoint', metavar='DIR')]
@@ -41,6 +42,13 @@ class Quantize:
     device: Annotated[
         str, arg(help='to measure on: auto, cpu, cuda, cuda:1, ...', metavar='DEVICE')
     ] = 'auto'
+    dtype: Annotated[
+        str, arg(help='to measure in: auto, float32, bfloat16 or float16', metavar='DTYPE')
+    ] = 'auto'
+    also: Annotated[
+        tuple[Literal['float32', 'bfloat16', 'float16'], ...],
+        arg(help='to measure: the model as it is in these types, too'),
+    ] = ()
     worlds: Annotated[int, arg(help='to measure: worlds to tell', metavar='NUMBER')] = 4
     seconds: Annotated[int, arg(help='to measure: seconds of each', metavar='NUMBER')] = 120
 
@@ -66,18 +74,29 @@ class Quantize:
         return 0
 
     def _measured(self, source: Path) -> str:
-        from svlm_core.benchmark.agreement import agreement
+        from svlm_core.benchmark.agreement import agreements, paces, told_right
+        from svlm_core.benchmark.tables import table
         from svlm_core.card import suited
         from svlm_core.engine import StreamingVLM
 
-        one = StreamingVLM.from_pretrained(source, self.device)
-        other = StreamingVLM.from_pretrained(self.output, self.device)
-        settings = suited('robot', source)
-        found = agreement(one, other, settings, self.worlds, self.seconds)
-        was, now = found.right
+        one = StreamingVLM.from_pretrained(source, self.device, self.dtype)
+        others = [StreamingVLM.from_pretrained(source, self.device, kind) for kind in self.also]
+        others.append(StreamingVLM.from_pretrained(self.output, self.device, self.dtype))
+        engines, given = [one, *others], (suited('robot', source), self.worlds, self.seconds)
+        found = agreements(one, others, *given)
+        right = [f'{told_right(engine, *given):.1%}' for engine in engines]
+        speed = [f'{1000 * pace:.2f} ms' for pace in paces(engines)]
+        same = [
+            ('', ''),
+            *((f'{other.same:.1%}', f'{other.divergence:.4f} nats') for other in found),
+        ]
+        rows = [
+            [engine.info.dtype, *told, *rest]
+            for engine, told, *rest in zip(engines, same, right, speed, strict=True)
+        ]
+        head = ['', 'would be the same', 'divergence', 'told right', 'decoding a token']
         return (
-            f'{found.tokens} tokens: {found.same:.1%} would be the same, divergence '
-            f'{found.divergence:.4f} nats; told right with true history: {was:.1%} before, '
-            f'{now:.1%} now ({self.worlds} synthetic worlds of {self.seconds} s, '
-            f'{one.info.dtype} and {other.info.dtype} on {one.info.device})'
+            f'{table([head, *rows])}\n{found[0].tokens} tokens in {self.worlds} synthetic worlds '
+            f'of {self.seconds} s on {one.info.device}, told right with true history; decoding: '
+            'medians with the window full, in turns'
         )

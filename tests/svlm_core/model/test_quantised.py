@@ -10,7 +10,8 @@ import torch
 
 from streams import noise, small
 from svlm_core import StreamingVLM, cli
-from svlm_core.benchmark.agreement import agreement
+from svlm_core.benchmark import run
+from svlm_core.benchmark.agreement import agreements, told_right
 from svlm_core.benchmark.models import random_engine
 from svlm_core.card import EMBEDDED, suited
 from svlm_core.errors import CheckpointError, SettingsError
@@ -99,24 +100,33 @@ def test_a_quantised_checkpoint_loads_and_speaks_in_any_type(narrow, bits, dtype
     assert [len(stream.step(noise(n), n).ids) > 0 for n in range(5)] == [True] * 5
 
 
-@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_16_bits_say_what_32_say(dtype):
-    one = StreamingVLM.from_pretrained(None, 'cpu')
-    other = StreamingVLM.from_pretrained(None, 'cpu', dtype)
-    found = agreement(one, other, suited('robot', None), worlds=1, seconds=12)
-    assert found.same > 0.9
+def test_16_bits_say_what_32_say():
+    one, *others = (
+        StreamingVLM.from_pretrained(None, 'cpu', dtype)
+        for dtype in ('float32', 'bfloat16', 'float16')
+    )
+    found = agreements(one, others, suited('robot', None), worlds=1, seconds=12)
+    assert all(other.same > 0.9 for other in found)
 
 
 def test_a_model_agrees_with_itself_and_less_with_fewer_bits(narrow):
     one = StreamingVLM.from_pretrained(None, 'cpu')
-    same, *fewer = (
-        agreement(one, other, suited('robot', None), worlds=1, seconds=12)
-        for other in (one, *(StreamingVLM.from_pretrained(narrow[b], 'cpu') for b in (8, 4)))
-    )
+    others = [one, *(StreamingVLM.from_pretrained(narrow[bits], 'cpu') for bits in (8, 4))]
+    same, *fewer = agreements(one, others, suited('robot', None), worlds=1, seconds=12)
     assert same.same == 1
     assert same.divergence == pytest.approx(0, abs=1e-6)
-    assert same.right[0] == same.right[1]
     assert 0 < fewer[0].divergence < fewer[1].divergence
+    assert {other.tokens for other in fewer} == {same.tokens}
+
+
+def test_what_a_model_tells_right_is_a_share_of_the_seconds(narrow):
+    """The built-in model knows this world; one whose head says nothing does not."""
+    one, settings = StreamingVLM.from_pretrained(None, 'cpu'), suited('robot', None)
+    knows = told_right(one, settings, worlds=1, seconds=12)
+    assert 12 * knows == pytest.approx(round(12 * knows))
+    silent = StreamingVLM.from_pretrained(None, 'cpu')
+    silent.model.language.norm.weight.data.zero_()
+    assert told_right(silent, settings, worlds=1, seconds=12) < knows
 
 
 def test_what_is_quantised_is_not_quantised_again(narrow, tmp_path):
@@ -139,14 +149,26 @@ def test_other_bits_than_config_says_are_refused(narrow, tmp_path):
         load(tmp_path, 'cpu')
 
 
-def test_the_command_writes_and_measures(tmp_path, capsys):
+def test_the_command_writes_and_measures(tmp_path, capsys, monkeypatch):
     folder = tmp_path / 'small'
     words = ['quantize', str(folder), '--bits', '8', '--measure', '--worlds', '1', '--seconds',
-             '4', '--device', 'cpu']  # fmt: skip
+             '4', '--device', 'cpu', '--also', 'bfloat16']  # fmt: skip
+    monkeypatch.setitem(run.GRIDS, 180, (2, 3))  # of frames whose seconds are timed
     assert cli.main(words) == 0
-    told = capsys.readouterr().out
-    assert 'would be the same' in told
-    assert 'int8 weights in float32' in told
+    size, head, _, plain, half, narrow, note = capsys.readouterr().out.splitlines()
+    assert 'MiB of weights' in size
+    assert 'would be the same' in head
+    for line, name in (
+        (plain, 'float32'),
+        (half, 'bfloat16'),
+        (narrow, 'int8 weights in float32'),
+    ):
+        dtype, same, nats, right, pace = (cell.strip() for cell in line.split('|')[1:-1])
+        assert dtype == name
+        assert (same == nats == '') == (name == 'float32')  # it is held against itself
+        assert right.endswith('%')
+        assert float(pace.removesuffix(' ms')) > 0
+    assert 'synthetic worlds of 4 s on cpu' in note
     assert cli.main(words) == 1
     assert 'exists' in capsys.readouterr().err
 
