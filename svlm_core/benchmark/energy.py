@@ -22,6 +22,7 @@ from svlm_core.benchmark.sensors import Nvml, number, nvml, text
 
 POWERCAP = Path('/sys/class/powercap')  # Intel's and AMD's counters; often for root alone
 HWMON = Path('/sys/class/hwmon')
+IDLE = 2.0  # seconds that idleness is watched
 PERIOD = 0.05  # seconds between two readings of a power
 WHOLE = ('VDD_IN', 'POM_5V_IN', 'VIN')  # rails of a Jetson that feed all others
 FED = ('VDDQ_VDD2_1V8AO', 'NC')  # fed by a rail that is counted, and not connected
@@ -61,6 +62,17 @@ def counting(source: Source | None) -> Iterator[Reading]:
         finally:
             over.set()
             thread.join()
+
+
+def idle_watts(source: Source | None) -> float | None:
+    """What is used while nothing is asked of the device; takes seconds. None: nobody tells."""
+    with counting(source) as joules:
+        if (before := joules()) is None:
+            return None
+        began = time.monotonic()
+        time.sleep(IDLE)
+        after, ended = joules(), time.monotonic()
+    return None if after is None else (after - before) / (ended - began)
 
 
 class Summed:

@@ -21,9 +21,10 @@ from typing import Any
 
 import torch
 
-from svlm_core.benchmark.energy import energy_source
+from svlm_core.benchmark.energy import energy_source, idle_watts
 from svlm_core.benchmark.sensors import Nvml, cpu_clocks, cpu_field, nvml, state
 
+THERE = 'there'  # said of NVML where it answers
 REPEATS = 5  # of which the best counts: a ceiling is what is possible
 
 
@@ -117,13 +118,20 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
     source = energy_source(device)
     about |= _gpu(device) if device.type == 'cuda' else {'mhz': cpu_clocks()}
-    return about | {'energy': source and source.name, 'state_before': state(device)}
+    return about | {
+        'energy': source and source.name,
+        'idle_watts': idle_watts(source),
+        'state_before': state(device),
+    }
 
 
-def untold(about: Mapping[str, Any]) -> list[str]:
-    """What a machine kept to itself, of all that it was asked."""
+def untold(about: Mapping[str, Any]) -> str:
+    """A line on what a machine kept to itself, and why if that is known; empty: it told all."""
     asked = {**about, **about['state_before']}
-    return [name for name, value in asked.items() if value is None]
+    missing = ', '.join(name for name, value in asked.items() if value is None)
+    reason = about.get('nvml', THERE)
+    why = '' if reason == THERE else f' ({reason})'
+    return f'not told by this machine: {missing}{why}' if missing else ''
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:
@@ -138,7 +146,7 @@ def _gpu(device: torch.device) -> dict[str, Any]:
         'gpu_bytes': about.total_memory,
         'cuda': torch.version.cuda,
         'cudnn': torch.backends.cudnn.version(),
-        'nvml': 'there' if isinstance(library, Nvml) else library,
+        'nvml': THERE if isinstance(library, Nvml) else library,
         'driver': library.driver() if isinstance(library, Nvml) else None,
         'power_limit_watts': None if limit is None else limit / 1000,
     }

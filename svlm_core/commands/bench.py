@@ -116,7 +116,7 @@ class Bench:
                   f'{most.bytes_per_second / 1e9:.0f} GB/s, '
                   f'{most.operations_per_second / 1e12:.3g} TFLOP/s')  # fmt: skip
         if missing := untold(about):
-            out.print(f'not told by this machine: {", ".join(missing)}')
+            out.print(missing)
         laps = self._laps(engine, course)
         costs = Costs.of(engine.model)
         found = [summarise(lap, course, costs, most) for lap in laps]

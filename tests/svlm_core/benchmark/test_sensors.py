@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from svlm_core.benchmark import energy, sensors
-from svlm_core.benchmark.energy import Source, Summed, counting, energy_source
+from svlm_core.benchmark.energy import Source, Summed, counting, energy_source, idle_watts
 from svlm_core.benchmark.machine import describe, untold
 from svlm_core.benchmark.sensors import state
 
@@ -26,6 +26,7 @@ def sysfs(tmp_path, monkeypatch) -> Path:
     for module, name in ((energy, 'HWMON'), (energy, 'POWERCAP'), (sensors, 'DEVFREQ'),
                          (sensors, 'THERMAL')):  # fmt: skip
         monkeypatch.setattr(module, name, tmp_path / name.lower())
+    monkeypatch.setattr(energy, 'IDLE', 0.01)
     monkeypatch.setattr(sensors, 'CPUINFO', tmp_path / 'cpuinfo')
     return tmp_path
 
@@ -87,8 +88,8 @@ def test_a_gpu_that_tells_all_is_read_in_full(gpu):
     about = describe(GPU)
     assert about['state_before'] == {'sm_mhz': 1980, 'memory_mhz': 3201, 'celsius': 41}
     assert (about['driver'], about['power_limit_watts'], about['nvml']) == ('580.1', 700, 'there')
-    assert about['energy'] == 'GPU, by NVML'
-    assert not {'driver', 'sm_mhz', 'energy', 'celsius'} & set(untold(about))
+    assert (about['energy'], about['idle_watts']) == ('GPU, by NVML', 0)
+    assert untold({**about, 'cuda': '13', 'cudnn': 9}) == ''  # this torch may be without them
     with counting(energy_source(GPU)) as joules:
         assert joules() == 5
 
@@ -97,8 +98,8 @@ def test_a_gpu_that_tells_nothing_ends_no_benchmark(gpu):
     gpu()
     about = describe(GPU)
     assert about['gpu'] == 'Thing'
-    assert {'driver', 'power_limit_watts', 'energy', 'sm_mhz', 'memory_mhz', 'celsius'} <= set(
-        untold(about)
+    assert untold(about).endswith(
+        'driver, power_limit_watts, energy, idle_watts, sm_mhz, memory_mhz, celsius'
     )
     assert state(GPU) == {'sm_mhz': None, 'memory_mhz': None, 'celsius': None}
     with counting(energy_source(GPU)) as joules:
@@ -123,10 +124,8 @@ def test_what_keeps_nvml_away_is_said(gpu, missing, monkeypatch):
     gpu(**{'nvmlInit' if missing == 'the library' else 'nvmlDeviceGetHandleByUUID': refuse})
     if missing == 'the package':
         monkeypatch.setitem(sys.modules, 'pynvml', None)
-    reason = describe(GPU)['nvml']
-    assert reason == (
-        'pip install nvidia-ml-py' if missing == 'the package' else f'NVML: {missing} is missing'
-    )
+    reason = 'pip install nvidia-ml-py' if missing == 'the package' else f'NVML: {missing} is miss'
+    assert f'celsius ({reason}' in untold(describe(GPU))
 
 
 def test_on_a_jetson_the_kernel_tells_clock_temperature_and_power(gpu, sysfs):
@@ -211,4 +210,14 @@ def test_the_counters_of_a_processor_turn_over(sysfs):
 def test_a_machine_without_any_sensor_says_so():
     about = describe(CPU)
     assert about['mhz'] == []
-    assert set(untold(about)) == {'energy', 'mhz', 'celsius'}
+    assert untold(about) == 'not told by this machine: energy, idle_watts, mhz, celsius'
+
+
+def test_idleness_is_measured_too(monkeypatch):
+    slept = []
+    clock = SimpleNamespace(monotonic=iter([10.0, 12.5, 20.0, 21.0]).__next__, sleep=slept.append)
+    monkeypatch.setattr(energy, 'time', clock)
+    assert idle_watts(Source('a counter', iter([100.0, 350.0]).__next__)) == 100
+    assert slept == [energy.IDLE]
+    assert idle_watts(Source('one that ends', iter([100.0, None]).__next__)) is None
+    assert idle_watts(None) is None
