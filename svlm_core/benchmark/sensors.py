@@ -70,10 +70,11 @@ def state(device: torch.device) -> State:
         cores = cpu_clocks()
         return {'mhz': max(cores, default=None), 'celsius': _hottest('')}
     sm = memory = celsius = None
-    if isinstance(library := nvml(device), Nvml):
-        sm = library.ask('nvmlDeviceGetClockInfo', library.library.NVML_CLOCK_SM)
-        memory = library.ask('nvmlDeviceGetClockInfo', library.library.NVML_CLOCK_MEM)
-        celsius = library.ask('nvmlDeviceGetTemperature', library.library.NVML_TEMPERATURE_GPU)
+    if isinstance(told := nvml(device), Nvml):
+        kinds = told.library
+        sm = told.ask('nvmlDeviceGetClockInfo', kinds.NVML_CLOCK_SM)
+        memory = told.ask('nvmlDeviceGetClockInfo', kinds.NVML_CLOCK_MEM)
+        celsius = told.ask('nvmlDeviceGetTemperature', kinds.NVML_TEMPERATURE_GPU)
     return {
         'sm_mhz': _unit_clock() if sm is None else sm,
         'memory_mhz': memory,
