@@ -60,7 +60,7 @@ def _figures(summaries: Sequence[Summary], most: Ceilings) -> str:
         ('memory, peak', lambda s: _mib(s.peak)),
         ('memory, steady', lambda s: _mib(s.steady)),
         ('memory, reserved', lambda s: _mib(s.reserved)),
-        ('memory growth', lambda s: _mib(s.growth)),
+        ('memory growth', lambda s: f'{s.growth:,} bytes'),
         ('allocations of the device', lambda s: _count(s.allocations)),
         (
             'energy of a second',
