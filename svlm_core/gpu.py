@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import numpy as np
 import torch
@@ -31,18 +32,20 @@ class Replayed:
     """Work that runs again and again over buffers that stay where they are.
 
     On a GPU it is one graph, captured here. Each call returns a tensor of its own. Where the
-    kernels of a machine cannot be captured, a warning says so, and they are launched one by one.
+    kernels of a machine cannot be captured, a warning says so, and they are launched one by one:
+    then it is not `captured`.
     """
 
     def __init__(self, work: Work, device: torch.device) -> None:
-        self._run = work
-        if not replays(device):
+        self._run, self.captured = work, replays(device)
+        if not self.captured:
             return
         try:
             self._run = capture(work, device)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
+            self.captured = False
             reason = str(error).partition('\n')[0]
             warnings.warn(f'no graph on {device}, words take longer: {reason}', stacklevel=2)
 
@@ -52,24 +55,61 @@ class Replayed:
 
 @torch.inference_mode()
 def capture(work: Work, device: torch.device) -> Work:
-    """The same work as one launch. Its numbers and addresses are those of now."""
+    """The same work as one launch. Its numbers and addresses are those of now.
+
+    A graph goes on using the scratch memory that products have on the stream it was captured on.
+    So what runs side by side is captured on different ones: inside of an Aside on that, else on
+    the one that all graphs of a device share whose replays follow each other.
+    """
     with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
+        for _ in range(WARM_UP):
+            work()
+        here = torch.cuda.current_stream()
+        # The default stream cannot be captured.
+        stream = _in_turn(device) if here == torch.cuda.default_stream() else here
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                work()
-            # Other threads may allocate meanwhile: cameras, and other streams.
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
-                made = work()
-        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.stream(stream), _recorded(graph):
+            made = work()
 
     def replay() -> Tensor:
         graph.replay()
         return made.clone()  # the next replay overwrites what this one has made
 
     return replay
+
+
+@cache
+def _in_turn(device: torch.device) -> torch.cuda.Stream:
+    """The stream of graphs that follow each other.
+
+    Of those with high priority, which torch hands out apart from the others: it is never that of
+    an Aside. Kernels keep their priority in a graph, so a word goes before frames.
+    """
+    return torch.cuda.Stream(device, priority=-1)
+
+
+@contextmanager
+def _recorded(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+    """What is launched here goes into the graph. A failure leaves no trace in torch's allocator.
+
+    Left as it is, that would take the capture for one that goes on, and free nothing any more
+    that two streams have used.
+    """
+    device, pool = torch.cuda.current_device(), torch.cuda.graph_pool_handle()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # the graph has memory of its own
+    try:
+        # Other threads may allocate meanwhile: cameras, and other streams.
+        graph.capture_begin(pool, capture_error_mode='thread_local')
+        yield
+        graph.capture_end()
+    except BaseException:
+        with suppress(RuntimeError):
+            graph.capture_end()  # what broke it says more than that it is broken
+        with suppress(RuntimeError, AttributeError):  # ended already; not to be had in older torch
+            torch._C._cuda_endAllocateToPool(device, pool)
+            torch._C._cuda_releasePool(device, pool)
+        raise
 
 
 def fetch(number: Tensor) -> Callable[[], int]:
