@@ -11,8 +11,9 @@ from streams import POLICIES, each, noise, said, small
 from svlm_core import Caption, Stream, gpu
 from svlm_core.config import Sampling
 from svlm_core.errors import FrameError
-from svlm_core.eye import Eye
+from svlm_core.eye import TOWERS, Eye
 from svlm_core.gpu import upload
+from svlm_core.shedding import CALM, Shedding
 from svlm_core.view import look
 
 GREEDY = Sampling(temperature=0)
@@ -33,13 +34,58 @@ def test_what_was_encoded_ahead_is_what_would_have_been_seen(engine, captures, p
     assert said(told(streams[0], films, True)) == said(told(streams[1], films, False))
 
 
-def test_a_camera_of_one_size_is_captured_once(engine, captures):
+def test_a_size_is_captured_once_also_when_frames_change_to_and_fro(engine, captures):
     stream = engine.open(small())
     opened = captures.count
     told(stream, [noise(number) for number in range(5)], True)
     assert captures.count == opened + 1
-    told(stream, [noise(number, 56, 28) for number in range(3)], True)
+    for number in range(3):
+        told(stream, [noise(number, 56, 28), noise(number)], True)
     assert captures.count == opened + 2
+
+
+def test_shedding_resolution_captures_no_size_again(engine, captures):
+    stream, opened = engine.open(small(max_vision_tokens=512)), captures.count
+    shedding = Shedding('resolution', 20, 512)
+    sizes = set()
+    for late in (True, False, True):
+        for number in range(2 * CALM):
+            relief = shedding.ran(2.0 if late else 0.1, 1.0, {})
+            stream.adjust(max_vision_tokens=relief.max_vision_tokens)
+            sizes.add(relief.max_vision_tokens)
+            stream.step(noise(number, 448, 448), number)
+    assert len(sizes) == 4
+    assert captures.count == opened + 3  # 512 tokens and 256 hold 256 of them as they are
+
+
+def test_the_sizes_that_were_seen_last_are_kept(eye, captures):
+    def see(width: int) -> int:
+        before = captures.count
+        eye.encode(eye.look(noise(0, 28, width), 16))
+        return captures.count - before
+
+    widths = [28 * (1 + n) for n in range(TOWERS + 1)]
+    assert [see(width) for width in widths[:-1]] == [1] * TOWERS
+    assert see(widths[0]) == 0
+    assert see(widths[-1]) == 1, 'one more than are kept'
+    assert see(widths[0]) == 0
+    assert see(widths[1]) == 1, 'unused for longest'
+
+
+def test_a_gpu_that_captures_nothing_works_in_order(engine, captures, monkeypatch):
+    stream, expected = engine.open(small(sampling=GREEDY)), engine.open(small(sampling=GREEDY))
+    films = [noise(number) for number in range(4)]
+    words = said(told(expected, films, True))
+
+    def refuse(work, device):
+        raise RuntimeError('operation not permitted when stream is capturing')
+
+    monkeypatch.setattr(gpu, 'capture', refuse)
+    joined = []
+    monkeypatch.setattr(gpu.Aside, 'join', lambda aside, *made: joined.append(made))
+    with pytest.warns(UserWarning, match='no graph'):
+        assert said(told(stream, films, True)) == words
+    assert len(joined) == 1, 'in the round that found it out'
 
 
 @pytest.fixture
