@@ -14,6 +14,7 @@ from torch import Tensor
 
 from svlm_core import gpu
 from svlm_core.cache import Cache
+from svlm_core.errors import MemoryFull
 from svlm_core.model.attention import attend
 from svlm_core.model.checkpoint import Model
 
@@ -42,7 +43,10 @@ class Placing:
 
 
 class Step:
-    """Runs single tokens through a model into one memory."""
+    """Runs single tokens through a model into one memory.
+
+    Raises MemoryFull where the device has no room to capture that as a graph.
+    """
 
     def __init__(self, model: Model, cache: Cache) -> None:
         device, head_dim = model.device, model.config.text.head_dim
@@ -54,7 +58,14 @@ class Step:
         self._sin = torch.zeros(1, head_dim, device=device)
         self._captured = gpu.replays(device)
         self._reach = cache.capacity
-        self._run = gpu.Replayed(self._forward, device)
+        try:
+            self._run = gpu.Replayed(self._forward, device)
+        except torch.OutOfMemoryError as error:
+            raise MemoryFull(
+                f'{device} has room for a memory of {cache.capacity} tokens, but not for the '
+                'graph of its decoding: give lower limits or a smaller capacity, or free the device'
+            ) from error
+        self._captured = self._run.captured
 
     def __call__(self, token: Tensor, slot: int, cos: Tensor, sin: Tensor) -> Tensor:
         """The scores (V,) float32 after a `token` (1,) whose keys and values go into a slot.

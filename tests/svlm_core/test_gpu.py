@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from svlm_core import gpu
+from svlm_core.errors import MemoryFull
 from svlm_core.gpu import Replayed, capture
 
 GPU = torch.device('cuda', 0)
@@ -200,3 +201,13 @@ def test_graphs_that_follow_each_other_share_a_stream_that_is_never_one_aside(ma
     steps, towers = set(machine.streams[::2]), set(machine.streams[1::2])
     assert len(steps) == 1
     assert not steps & towers
+
+
+def test_a_stream_for_which_there_is_no_room_says_so_in_one_line(engine, captures, monkeypatch):
+    def full(work, device):
+        raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.\nMore of it')
+
+    monkeypatch.setattr(gpu, 'capture', full)
+    with pytest.raises(MemoryFull, match=r'cpu has room .* but not for the graph') as told:
+        engine.open()
+    assert '\n' not in str(told.value)
