@@ -63,7 +63,7 @@ class Step:
         except torch.OutOfMemoryError as error:
             raise MemoryFull(
                 f'{device} has room for a memory of {cache.capacity} tokens, but not for the '
-                'graph of its decoding: give lower limits or a smaller capacity, or free the device'
+                'graph of its decoding: give lower limits or a smaller capacity, or free it'
             ) from error
         self._captured = self._run.captured
 
