@@ -94,5 +94,5 @@ def keep_top_p(scores: Tensor, share: float) -> Tensor:
         return scores
     ordered, order = scores.sort(descending=False)
     unlikely = ordered.softmax(-1).cumsum(-1) <= 1 - share
-    unlikely[-1] = False  # the best token always stays
+    unlikely[-1:].fill_(False)  # the best token always stays; to assign False waits for a device
     return scores.masked_fill(torch.zeros_like(unlikely).scatter(0, order, unlikely), -torch.inf)

@@ -86,6 +86,7 @@ def test_a_fork_answers_the_same_with_a_captured_step(engine, captures):
 # -- what a token costs the host -------------------------------------------------------------
 
 READS = {'item', 'tolist', 'numpy', 'cpu', '__int__', '__bool__', '__float__', '__index__'}
+WRITES = {'tensor', 'as_tensor', 'scalar_tensor', '__setitem__'}  # of numbers: a copy that waits
 
 
 class Dispatched(TorchDispatchMode):
@@ -101,7 +102,7 @@ class Dispatched(TorchDispatchMode):
 
 
 class Called(TorchFunctionMode):
-    """Counts methods that bring content of tensors to the host."""
+    """Counts methods that bring content of tensors to the host, or its numbers into tensors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,6 +111,7 @@ class Called(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, '__name__', '')
         self.counts[name] += name in READS
+        self.counts[name] += name in WRITES and not isinstance(args[-1], torch.Tensor)
         return func(*args, **(kwargs or {}))
 
 
