@@ -127,10 +127,10 @@ def fetch(number: Tensor) -> Callable[[], int]:
     return read
 
 
-def upload(pixels: np.ndarray, device: torch.device) -> Tensor:
+def upload(numbers: np.ndarray, device: torch.device) -> Tensor:
     """The same array on the device: one copy, from pinned memory, that nobody waits for."""
-    held = torch.from_numpy(np.ascontiguousarray(pixels))
-    return held.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else held
+    held = torch.from_numpy(np.ascontiguousarray(numbers))
+    return (held.pin_memory() if device.type == 'cuda' else held).to(device, non_blocking=True)
 
 
 class Aside:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from svlm_core import gpu
 from svlm_core.cache import Cache
 from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model
@@ -250,7 +251,8 @@ class Memory:
         return language(x, reading, wanted)
 
     def _embed(self, ids: Sequence[int]) -> Tensor:
-        return self._model.language.embed(torch.tensor(ids, device=self._model.device))
+        told = gpu.upload(np.array(ids, dtype=np.int64), self._model.device)  # (T,)
+        return self._model.language.embed(told)
 
     def _rows(self, low: int, high: int) -> tuple[Tensor, Tensor]:
         """Rotation tables (high - low, D) of slots `low` to `high`."""

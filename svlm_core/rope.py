@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from svlm_core.gpu import upload
+
 LINE = 4096  # whole positions whose rotation is made once: contiguous ones stay below
 
 Grid = tuple[int, int, int]  # temporal, height and width counts of merged vision tokens
@@ -113,7 +115,7 @@ class Rotary:
         """
         places = positions.int()
         if places.device.type == 'cpu' and _on_line(places, positions):
-            halves = self._looked_up(places.to(self._device))
+            halves = self._looked_up(upload(places.numpy(), self._device))
         else:
             by_frequency = positions.to(self._frequencies)[self._axes]  # (D/2, n)
             angles = by_frequency.T * self._frequencies  # (n, D/2)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from svlm_core import gpu
 from svlm_core.config import Sampling
 
 
@@ -52,9 +54,8 @@ class Sampler:
 
     def begin(self, retained: Collection[int]) -> None:
         """Start a reply: the penalty sees every id in memory (and those drawn from now on)."""
-        self._seen.zero_()
-        ids = torch.tensor(list(retained), dtype=torch.long, device=self._seen.device)
-        self._seen[ids] = True
+        ids = gpu.upload(np.fromiter(retained, np.int64), self._seen.device)  # (n,)
+        self._seen.zero_().index_fill_(0, ids, True)
 
     @torch.inference_mode()
     def draw(self, logits: Tensor) -> Tensor:

@@ -136,6 +136,14 @@ def test_the_host_waits_once_for_each_token_and_never_else(engine, captures, ahe
     assert waits == reads == [11] * 3
 
 
+def test_a_round_sends_what_it_knows_by_upload_alone(engine):
+    stream = engine.open(small(max_new_tokens=1))
+    watch(stream, range(5))
+    with Called() as called:
+        watch(stream, range(5, 10))
+    assert {name: called.counts[name] for name in WRITES} == dict.fromkeys(WRITES, 0)
+
+
 def live() -> int:
     """Bytes of all tensors that there are."""
     gc.collect()
