@@ -100,6 +100,15 @@ def write_lines(path: Path | str, rows: Iterable[Any]) -> Path:
     return Path(path)
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a .jsonl file: a line feed ends one, and nothing that may stand in a string.
+
+    `str.splitlines` also splits at U+2028, U+0085 and others, which `as_line` does not escape.
+    """
+    lines = text.split('\n')
+    return lines if lines[-1] else lines[:-1]
+
+
 def as_line(row: Any) -> str:
     """A line of a .jsonl file, with its end."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n'

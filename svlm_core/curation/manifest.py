@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from svlm_core.errors import OutputError, SettingsError, SvlmError
 from svlm_core.shapes import Misfit, Number, Table, Text
-from svlm_core.timeline import write_lines
+from svlm_core.timeline import lines_of, write_lines
 
 NAME = 'manifest.jsonl'
 
@@ -153,7 +153,7 @@ def _rows(entries: dict[str, dict[str, Entry]]) -> Iterator[dict[str, Any]]:
 def _read(path: Path) -> dict[str, dict[str, Entry]]:
     """The entries in a file; none where there is no file."""
     try:
-        lines: Iterable[str] = path.read_text(encoding='utf-8').splitlines()
+        lines = lines_of(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:

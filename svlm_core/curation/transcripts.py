@@ -14,6 +14,7 @@ from typing import Any
 
 from svlm_core.errors import SourceError
 from svlm_core.shapes import Listed, Misfit, Number, OrNone, Table, Text
+from svlm_core.timeline import lines_of
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _triples(content: list[Any]) -> Iterator[Word]:
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     shape = Table({'video': Text(filled=True)})
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        lines = lines_of(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f'{path} cannot be read: {error}') from error
     for number, line in enumerate(lines, 1):

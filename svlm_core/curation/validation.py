@@ -14,6 +14,7 @@ from svlm_core.curation.formats import FORMATS, Format
 from svlm_core.errors import OutputError, SettingsError, SourceError
 from svlm_core.records import Record
 from svlm_core.shapes import Misfit
+from svlm_core.timeline import lines_of
 from svlm_core.training.annotations import AnnotationFile, BadRow
 
 TRAINING, CAPTIONS = 'training rows', 'captions'
@@ -70,7 +71,7 @@ def located(path: Path) -> Iterator[tuple[int, Any]]:
         text = path.read_text(encoding='utf-8-sig')
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f'{path} cannot be read: {error}') from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(lines_of(text), 1) if line.strip()]
     if lines and lines[0][1].lstrip().startswith('[') and not _is_json(lines[0][1]):
         yield from _items(path, text)
     elif len(lines) == 1 and _is_array_of_objects(lines[0][1]):

@@ -16,7 +16,7 @@ from svlm_core.errors import SourceError
 from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.quiz import Answered
 from svlm_core.synthetic.captions import Meaning
-from svlm_core.timeline import write_lines
+from svlm_core.timeline import lines_of, write_lines
 
 
 def keep(path: Path, results: Sequence[Mark | Answered]) -> None:
@@ -27,7 +27,7 @@ def keep(path: Path, results: Sequence[Mark | Answered]) -> None:
 def read_kept(path: Path) -> list[Any]:
     """What came of an exam: its marks, or the answers of a quiz. Raises SourceError."""
     try:
-        return [_one(json.loads(line)) for line in path.read_text(encoding='utf-8').splitlines()]
+        return [_one(json.loads(line)) for line in lines_of(path.read_text(encoding='utf-8'))]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise SourceError(f'{path} holds nothing of an exam, remove it: {error}') from error
 

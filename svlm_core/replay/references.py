@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from svlm_core.errors import OutputError, SourceError
 from svlm_core.records import Kind, Record
+from svlm_core.timeline import lines_of
 
 if TYPE_CHECKING:
     from svlm_core.bags.reader import Bag
@@ -107,7 +108,7 @@ def _topic(name: str, bag: Bag) -> Reference:
 
 def _jsonl(path: Path, text: str) -> Reference:
     cues = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         try:
             record = Record.from_json(line)
         except OutputError as error:

@@ -29,7 +29,7 @@ from svlm_core.replay.feed import Feed
 from svlm_core.replay.outputs import JSONL, REPORT
 from svlm_core.replay.references import Reference
 from svlm_core.replay.run import Run, Second
-from svlm_core.timeline import percentile
+from svlm_core.timeline import lines_of, percentile
 
 FORMAT = 1  # of report.json
 GAPS = 100  # at most this many are listed
@@ -68,7 +68,7 @@ def read_other(folder: Path) -> Other:
     """The run in `folder`. Raises SourceError when there is none that can be read."""
     try:
         report = json.loads((folder / REPORT).read_text(encoding='utf-8'))
-        lines = (folder / JSONL).read_text(encoding='utf-8').splitlines()
+        lines = lines_of((folder / JSONL).read_text(encoding='utf-8'))
         records = tuple(Record.from_json(line) for line in lines)
     except (OSError, ValueError, OutputError) as error:
         raise SourceError(f'{folder} holds no run to compare with: {error}') from error

@@ -11,6 +11,7 @@ from typing import Any
 
 from svlm_core.errors import SettingsError, SourceError
 from svlm_core.shapes import Listed, Misfit, Number, Shape, Table, Text
+from svlm_core.timeline import lines_of
 
 
 class BadField(SourceError):
@@ -86,7 +87,7 @@ def read_rows(path: Path) -> list[Row]:
         if path.suffix == '.parquet':
             content = _parquet(path)
         elif path.suffix == '.jsonl':
-            lines = path.read_text(encoding='utf-8').splitlines()
+            lines = lines_of(path.read_text(encoding='utf-8'))
             content = [json.loads(line) for line in lines if line.strip()]
         else:
             content = json.loads(path.read_text(encoding='utf-8'))
