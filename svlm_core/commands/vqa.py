@@ -27,6 +27,7 @@ class Vqa:
     The table goes to results.json, every answer to answers.jsonl. A run that was broken off goes
     on where it was; a folder that holds a run with other settings is refused. The exit status is
     1 where questions could not be asked: each says why, and is asked again by the next run.
+    Several machines share the work with --shard; the one that ends last makes the table.
 
       svlm vqa ovobench --data OVO-Bench --output ovo --mode streaming
       svlm vqa mvbench --data MVBench --output mvbench --mode offline --protocol paper
@@ -44,6 +45,9 @@ class Vqa:
     ] = 'official'
     subtitles: Annotated[bool, arg(help='show subtitles (Video-MME)')] = False
     limit: Annotated[int | None, arg(help='ask the first questions only', metavar='NUMBER')] = None
+    shard: Annotated[
+        str, arg(help='i/n: part i of n of the videos, into the same folder', metavar='I/N')
+    ] = '1/1'
     engine: Annotated[EngineFlags, arg(name='')] = field(default_factory=EngineFlags)
 
     def run(self) -> int:
@@ -52,10 +56,12 @@ class Vqa:
             raise SettingsError(f'--limit {self.limit} leaves no question')
         settings = self.engine.settings()
         from svlm_core.commands.console import errors, progress, screen, tell
+        from svlm_core.curation.manifest import Shard
         from svlm_core.evaluation.vqa.benchmarks import choose
-        from svlm_core.evaluation.vqa.run import Job, run
+        from svlm_core.evaluation.vqa.run import Job, carry_out
 
         choose(self.benchmark, self.protocol, self.subtitles)  # tells a mistake before it loads
+        shard = Shard.parse(self.shard)
         flags = self.engine
         engine = load_engine(flags.model, flags.device, flags.dtype)
         tell(introduction(engine.info))
@@ -67,13 +73,17 @@ class Vqa:
             protocol=self.protocol,
             subtitles=self.subtitles,
             limit=self.limit,
+            shard=shard,
         )
         with progress(errors(), None) as moved:
-            rows = run(
+            done = carry_out(
                 job, engine, settings, lambda n, of: moved(100 * n / of, f'{n} of {of} answers')
             )
-        screen().print(table(rows))
-        return int(any(row['failed'] for row in rows))
+        if done.rows:
+            screen().print(table(done.rows))
+        else:
+            print(f'shard {self.shard} is done, others are not yet: no table', flush=True)
+        return int(bool(done.failed) or any(row['failed'] for row in done.rows))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -60,10 +60,10 @@ class Shard:
         """Whether a video is of this shard."""
         return int(digest(name)[:12], 16) % self.count == self.number - 1
 
-    @property
-    def file(self) -> str:
-        """The name of its manifest."""
-        return NAME if self.count == 1 else f'manifest.{self.number}-of-{self.count}.jsonl'
+    def part(self, name: str) -> str:
+        """The name of its part of a file: of manifest.jsonl, manifest.2-of-4.jsonl."""
+        stem, dot, ending = name.rpartition('.')
+        return name if self.count == 1 else f'{stem}.{self.number}-of-{self.count}{dot}{ending}'
 
 
 _ENTRY = Table(
@@ -87,7 +87,7 @@ class Manifest:
 
     def __init__(self, folder: Path, shard: Shard | None = None) -> None:
         shard = shard or Shard()
-        self.path = folder / shard.file
+        self.path = folder / shard.part(NAME)
         self._entries = {
             name: stages for name, stages in _read(folder / NAME).items() if shard.holds(name)
         }
@@ -112,12 +112,12 @@ def merge(folder: Path) -> tuple[int, int]:
 
     Raises CurationError when there is none, or when two have done different things to a video.
     """
-    parts = shards(folder)
-    if not parts:
+    found = shards(folder)
+    if not found:
         raise CurationError(f'{folder} holds no manifest of a shard')
     merged = Manifest(folder)
     entries, known = merged._entries, dict[tuple[str, str], Path]()
-    for part in parts:
+    for part in found:
         for name, stages in _read(part).items():
             for stage, entry in stages.items():
                 other = known.setdefault((name, stage), part)
@@ -128,14 +128,20 @@ def merge(folder: Path) -> tuple[int, int]:
                     )
                 entries.setdefault(name, {})[stage] = entry
     merged.write()
-    for part in parts:
+    for part in found:
         part.unlink()
-    return len(parts), len(entries)
+    return len(found), len(entries)
 
 
 def shards(folder: Path) -> list[Path]:
     """The manifests of shards that have not been merged."""
-    return sorted(folder.glob('manifest.*-of-*.jsonl'))
+    return parts(folder, NAME)
+
+
+def parts(folder: Path, name: str) -> list[Path]:
+    """The parts of a file that shards have left in a folder."""
+    stem, dot, ending = name.rpartition('.')
+    return sorted(folder.glob(f'{stem}.*-of-*{dot}{ending}'))
 
 
 def digest(content: Any) -> str:

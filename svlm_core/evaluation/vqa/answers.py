@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every answer of a run, a line each: what is in the file is not asked again."""
+"""Every answer of a run, a line each: what is in its files is not asked again.
+
+A shard adds to a file of its own, answers.2-of-4.jsonl, until those of all shards are together.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from svlm_core.curation.manifest import Shard, parts
 from svlm_core.errors import OutputError
 from svlm_core.evaluation.vqa.protocol import Reading
 from svlm_core.timeline import as_line, write_lines
 
 FILE = 'answers.jsonl'
+
+Key = tuple[str, str]  # which question, and who answers
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,17 @@ class Answered:
 
 
 class AnswerFile:
-    """The answers in a folder. Those that failed, and a line that was cut off, are forgotten."""
+    """The answers in a folder, of every shard; new ones go to the file of this one.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self.answers: dict[tuple[str, str], Answered] = {}
+    Those that failed are to be asked again: they, and a line that was cut off, are forgotten.
+    """
+
+    def __init__(self, folder: Path, shard: Shard | None = None) -> None:
+        self._folder, self._path = folder, folder / (shard or Shard()).part(FILE)
+        found = self._found()
+        self.answers: dict[Key, Answered] = {k: a for k, a in found.items() if not a.error}
         if self._path.exists():
-            kept = [answer for answer in self._read() if not answer.error]
-            self.answers = {(a.id, a.by): a for a in kept}
-            self._write(kept)
+            write_lines(self._path, [asdict(a) for a in _read(self._path) if not a.error])
 
     def add(self, answer: Answered) -> None:
         """Write an answer; it stays, whatever happens next. Raises OutputError."""
@@ -75,24 +83,42 @@ class AnswerFile:
             raise OutputError(f'{self._path} cannot be written: {error.strerror}') from error
         self.answers[answer.id, answer.by] = answer
 
-    def sort(self, order: Sequence[tuple[str, str]]) -> list[Answered]:
-        """Bring the file into this order, which after a broken run it has not; the answers."""
-        answers = [self.answers[key] for key in order]
-        self._write(answers)
+    def together(self, order: Sequence[Key]) -> list[Answered]:
+        """Put the answers of all shards into one file, in this order; none while some are due."""
+        found = self._found()
+        if not all(key in found for key in order):
+            return []
+        answers = [found[key] for key in order]
+        write_lines(self._folder / FILE, map(asdict, answers))
+        for part in parts(self._folder, FILE):
+            part.unlink(missing_ok=True)
         return answers
 
-    def _read(self) -> Iterator[Answered]:
-        try:
-            lines = self._path.read_text(encoding='utf-8', errors='replace').split('\n')
-        except OSError as error:
-            raise OutputError(f'{self._path} cannot be read: {error.strerror}') from error
-        for number, line in enumerate(lines[:-1], 1):  # behind the last line feed: cut off
-            try:
-                yield Answered.from_json(line)
-            except (ValueError, TypeError, KeyError) as error:
-                raise OutputError(
-                    f'{self._path} line {number} is no answer: {error}; remove the line'
-                ) from error
+    def _found(self) -> dict[Key, Answered]:
+        """What is in the files now; an answer goes before a failure.
 
-    def _write(self, answers: Sequence[Answered]) -> None:
-        write_lines(self._path, map(asdict, answers))
+        The file of all is read last: a shard that has just written it removes those of the parts.
+        """
+        found: dict[Key, Answered] = {}
+        for path in (*parts(self._folder, FILE), self._folder / FILE):
+            for answer in _read(path):
+                key = answer.id, answer.by
+                if key not in found or not answer.error:
+                    found[key] = answer
+        return found
+
+
+def _read(path: Path) -> Iterator[Answered]:
+    try:
+        lines = path.read_text(encoding='utf-8', errors='replace').split('\n')
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f'{path} cannot be read: {error.strerror}') from error
+    for number, line in enumerate(lines[:-1], 1):  # behind the last line feed: cut off
+        try:
+            yield Answered.from_json(line)
+        except (ValueError, TypeError, KeyError) as error:
+            raise OutputError(
+                f'{path} line {number} is no answer: {error}; remove the line'
+            ) from error

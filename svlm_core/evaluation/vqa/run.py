@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the files of a benchmark to its table: every answer is kept, and a broken run goes on."""
+"""From the files of a benchmark to its table: every answer is kept, and a broken run goes on.
+
+Shards answer the questions about different videos, into the same folder; the one that ends last
+makes the table.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from svlm_core.config import StreamSettings
+from svlm_core.curation.manifest import Shard
 from svlm_core.engine import StreamingVLM
 from svlm_core.errors import FrameError, MemoryFull, SourceError
 from svlm_core.evaluation.identity import (
@@ -40,7 +45,7 @@ Said = Callable[[int, int], None]  # how many are answered, of how many
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run. `limit` takes only the first so many questions."""
+    """What is to be run. `limit` takes only the first so many questions, `shard` their part."""
 
     benchmark: str
     data: Path
@@ -49,10 +54,27 @@ class Job:
     protocol: Name
     subtitles: bool = False
     limit: int | None = None
+    shard: Shard = field(default_factory=Shard)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has done: `rows` of the table, none as long as other shards have to answer.
+
+    `failed` is how many of its own questions could not be asked.
+    """
+
+    rows: list[dict[str, Any]]
+    failed: int
 
 
 def run(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) -> list[dict]:
-    """Answer all questions in the mode of the job, and by the baseline; the rows of the table.
+    """The rows of the table; see `carry_out`."""
+    return carry_out(job, engine, settings, said).rows
+
+
+def carry_out(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) -> Outcome:
+    """Answer the questions of a shard in the mode of the job, and by the baseline.
 
     Raises SettingsError where the folder holds another run, and the errors of files and disks. A
     question whose video cannot be read is written down with what is wrong with it.
@@ -74,9 +96,13 @@ def run(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) ->
         _last_frames(engine, rules, settings, pixels, shared),
     ]
     begin_folder(job.output, {who.name: identity.row() for who, identity in asked})
-    file = AnswerFile(job.output)
-    _ask_all(asked, questions, rules, file, job.data, said)
-    answers = file.sort([(q.id, who.name) for who, _ in asked for q in questions])
+    file = AnswerFile(job.output, job.shard)
+    mine = [q for q in questions if job.shard.holds(_within(q.video, job.data))]
+    _ask_all(asked, mine, rules, file, job.data, said)
+    failed = sum(bool(file.answers[q.id, who.name].error) for who, _ in asked for q in mine)
+    answers = file.together([(q.id, who.name) for who, _ in asked for q in questions])
+    if not answers:
+        return Outcome([], failed)
     rows = [
         row
         for who, identity in asked
@@ -85,7 +111,7 @@ def run(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) ->
         )
     ]
     write_whole(job.output / RESULTS, json.dumps({'rows': rows}, indent=1) + '\n')
-    return rows
+    return Outcome(rows, failed)
 
 
 def load(benchmark: Benchmark, job: Job) -> list[Question]:
@@ -163,10 +189,11 @@ def _ask_all(
     """Ask what was not answered yet: video by video, in order of time."""
     first = {q.video: n for n, q in reversed([*enumerate(questions)])}
     order = sorted(questions, key=lambda q: (first[q.video], rules.first(q), q.end or 0.0))
-    total = len(asked) * len(questions)
+    total, done = len(asked) * len(questions), 0
     for who, identity in asked:
         for question in order:
-            said(len(file.answers), total)
+            said(done, total)
+            done += 1
             if (question.id, who.name) not in file.answers:
                 file.add(replace(_answered(question, who, rules, data), run=identity.digest))
     said(total, total)
