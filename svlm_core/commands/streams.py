@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -15,9 +15,12 @@ from svlm_core.commands.engine_flags import EngineFlags, Unset, introduction, lo
 from svlm_core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from svlm_core.curation.pipeline import Product, Stage
+    from svlm_core.engine import StreamingVLM
     from svlm_core.evaluation.identity import Identity
     from svlm_core.evaluation.streams.benchmark import Benchmark, Query, Setting, Stretch
     from svlm_core.evaluation.streams.captioning import Captioner
+    from svlm_core.evaluation.streams.running import Maker
 
 NAMES: dict[str, str] = {'endless': '∞', 'chunks': '†'}
 
@@ -78,7 +81,7 @@ class Run:
 
     In setting endless a game is one stream; in chunks every 100 s are begun anew. Either begins
     after what was really said before, unless --previous none. A run that was stopped goes on with
-    the video it was at.
+    the video it was at. With --ray the workers of a Ray cluster caption, a video each at a time.
     """
 
     of: Annotated[Data, arg(name='')]
@@ -88,20 +91,66 @@ class Run:
     ] = 'endless'
     previous: Literal['truth', 'none'] = 'truth'  # what the model is told was said before
     shard: str = '1/1'  # i/n: work on part i of n of the videos, into the same folder
+    ray: Annotated[
+        str,
+        arg(
+            help='caption on a Ray cluster: its address, auto, or local; empty: in this process',
+            metavar='ADDRESS',
+        ),
+    ] = ''
     engine: Annotated[EngineFlags, arg(name='')] = field(default_factory=EngineFlags)
 
     def run(self) -> int:
-        from svlm_core.card import differences
         from svlm_core.commands.console import tell
+        from svlm_core.curation.cluster import Cluster
+        from svlm_core.curation.pipeline import Workplace
+        from svlm_core.evaluation.identity import Identity
+        from svlm_core.evaluation.streams.running import by_stage, here
+
+        benchmark = self.of.read()
+        if not self.ray:
+            who, identity, engine = self._watching(benchmark)
+            tell(introduction(engine.info))
+            maker = here(who, benchmark.videos)
+            return _caption(benchmark, self.setting, maker, identity, self.output, self.shard)
+        with Cluster(self.ray) as cluster:
+            row = cluster.settings(self.stage, self._computes)
+            stage = self._stage(row, lambda name, before: self.stage().make(name, before))
+            place = Workplace(benchmark.videos, self.output)
+            maker = by_stage(cluster.maker(self.stage), stage, place)
+            identity = Identity(**row)
+            return _caption(benchmark, self.setting, maker, identity, self.output, self.shard)
+
+    def stage(self) -> Stage:
+        """What a worker of a cluster does with a video, the engine loaded."""
+        from svlm_core.evaluation.streams.running import by_video, product
+
+        benchmark = self.of.read()
+        who, identity, _ = self._watching(benchmark)
+        of = by_video(benchmark, self.setting)
+        return self._stage(
+            identity.row(), lambda name, _: product(who, of[name], benchmark.videos / name)
+        )
+
+    def _stage(self, row: Any, make: Callable[[str, Any], Product]) -> Stage:
+        from svlm_core.curation.pipeline import Stage
+
+        return Stage('caption', '', row, make, computes=self._computes)
+
+    @property
+    def _computes(self) -> bool:
+        return self.engine.device != 'cpu'
+
+    def _watching(self, benchmark: Benchmark) -> tuple[Captioner, Identity, StreamingVLM]:
+        """Who captions, and how that comes about."""
+        from svlm_core.card import differences
         from svlm_core.evaluation.identity import Identity, model_identity
         from svlm_core.evaluation.streams.captioning import by_engine
 
         settings, flags = self.engine.settings(), self.engine
-        benchmark = self.of.read()
         told = '' if isinstance(flags.query, Unset) else flags.query
         query: Query = (lambda stretch: told) if told else benchmark.query
         engine = load_engine(flags.model, flags.device, flags.dtype)
-        tell(introduction(engine.info))
         asked = {'query': query(_untitled(benchmark, self.setting)), 'previous': self.previous}
         identity = Identity(
             mode=f'{self.setting} {NAMES[self.setting]}',
@@ -115,7 +164,7 @@ class Run:
             settings={**differences(settings), **asked},
         )
         who = by_engine(engine, settings, query, self.previous == 'truth')
-        return _caption(benchmark, self.setting, who, identity, self.output, self.shard)
+        return who, identity, engine
 
 
 @dataclass(frozen=True)
@@ -138,6 +187,7 @@ class Ask:
 
     def run(self) -> int:
         from svlm_core.evaluation.streams import captioning
+        from svlm_core.evaluation.streams.running import here
 
         if self.workers < 1:
             raise SettingsError('give --workers of at least 1')
@@ -151,7 +201,8 @@ class Ask:
         model, url = self.endpoint.model, self.endpoint.base_url
         identity = captioning.of_chat(model, url, query, previous, data)
         who = captioning.by_chat(chat, query, previous)
-        return _caption(benchmark, 'windows', who, identity, self.output, self.shard, self.workers)
+        maker = here(who, benchmark.videos, self.workers)
+        return _caption(benchmark, 'windows', maker, identity, self.output, self.shard)
 
 
 @dataclass(frozen=True)
@@ -258,20 +309,19 @@ def _cell(row: Mapping[str, Any]) -> str:
 def _caption(
     benchmark: Benchmark,
     setting: Setting,
-    who: Captioner,
+    maker: Maker,
     identity: Identity,
     output: Path,
     shard: str,
-    workers: int = 1,
 ) -> int:
     """Caption, and say what came of it; 1 where videos have no captions."""
     from svlm_core.commands.console import errors, progress, tell
     from svlm_core.curation.manifest import Shard
-    from svlm_core.evaluation.streams.running import caption_all, seconds
+    from svlm_core.evaluation.streams.running import gather, seconds
 
     part = Shard.parse(shard)
     with progress(errors(), seconds(benchmark, setting, part)) as moved:
-        done = caption_all(benchmark, setting, who, identity, output, part, moved, workers)
+        done = gather(benchmark, setting, maker, identity, output, part, moved)
     for place, why in (*done.failed.items(), *done.problems.items()):
         tell(f'{"not captioned: " * (place in done.failed)}{place}: {why}')
     print(

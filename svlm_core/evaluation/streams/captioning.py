@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +64,12 @@ class Told:
     remarks: tuple[Remark, ...]
     end: float
     problem: str = ''
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Told:
+        """From what `asdict` makes of it."""
+        remarks = tuple(Remark(**remark) for remark in content['remarks'])
+        return cls(remarks, content['end'], content['problem'])
 
 
 Seen = Callable[[float], None]  # seconds of the stretch that are done

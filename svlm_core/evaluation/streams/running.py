@@ -8,14 +8,15 @@ the captions of that benchmark are published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from svlm_core.curation import pipeline
 from svlm_core.curation.manifest import Shard
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.identity import Identity, begin_folder
@@ -25,6 +26,9 @@ from svlm_core.evaluation.windows import CAPTIONS
 from svlm_core.timeline import make_folder, whole, write_lines
 
 Moved = Callable[[float, str], None]  # how many seconds are done, and of which video
+Waiting = Mapping[str, Sequence[Stretch]]  # the stretches of videos that are not done
+# Captions videos, in any order; tells whom it is at, and how many of its seconds are done.
+Maker = Callable[[Waiting, Callable[[str, float], None]], Iterator[tuple[str, list[Told]]]]
 
 
 @dataclass(frozen=True)
@@ -52,45 +56,97 @@ def caption_all(
     moved: Moved,
     workers: int = 1,
 ) -> Outcome:
-    """Caption the videos of a shard that are not done yet, so many stretches at a time.
+    """Caption the videos of a shard in this process, so many stretches at a time; see `gather`."""
+    maker = here(who, benchmark.videos, workers)
+    return gather(benchmark, setting, maker, identity, output, shard, moved)
+
+
+def gather(
+    benchmark: Benchmark,
+    setting: Setting,
+    maker: Maker,
+    identity: Identity,
+    output: Path,
+    shard: Shard,
+    moved: Moved,
+) -> Outcome:
+    """Write the captions of the videos of a shard that are not done yet, as they are made.
 
     A video of which nothing can be captioned is tried again by the next run. Raises SettingsError
     for a folder that holds other settings, and what the captioner raises besides SourceError.
     """
     begin_folder(output, identity.row())
-    of = _by_video(benchmark.stretches(setting))
+    of = by_video(benchmark, setting)
     mine = {video: stretches for video, stretches in of.items() if shard.holds(video)}
-    failed, problems, done = dict[str, str](), dict[str, str](), 0.0
-    for video, stretches in mine.items():
+    waiting = {video: of for video, of in mine.items() if not _file(output, video).is_file()}
+    failed, problems = dict[str, str](), dict[str, str]()
+    done = sum(_length(of) for of in mine.values()) - sum(_length(of) for of in waiting.values())
+
+    def seen(video: str, now: float) -> None:
+        moved(done + now, video)
+
+    for video, told in maker(waiting, seen):
+        stretches = waiting[video]
+        if any(one.remarks for one in told):
+            _write(_file(output, video), stretches, told, benchmark, identity)
+            problems |= _problems(stretches, told)
+        else:
+            failed[video] = told[0].problem
+        done += _length(stretches)
         moved(done, video)
-        path = _file(output, video)
-        if not path.is_file():
-            seen = partial(_seen, moved, video, done)
-            told = _told(who, stretches, benchmark.videos / video, workers, seen)
-            if any(one.remarks for one in told):
-                _write(path, stretches, told, benchmark, identity)
-                problems |= _problems(stretches, told)
-            else:
-                failed[video] = told[0].problem
-        done += sum(stretch.end - stretch.start for stretch in stretches)
-    moved(done, '')
     return Outcome(len(mine), failed, problems, _join(output, of))
+
+
+def here(who: Captioner, videos: Path, workers: int = 1) -> Maker:
+    """Caption one video after the other in this process."""
+
+    def made(
+        waiting: Waiting, seen: Callable[[str, float], None]
+    ) -> Iterator[tuple[str, list[Told]]]:
+        for video, of in waiting.items():
+            seen(video, 0.0)
+            yield video, told_of(who, of, videos / video, workers, partial(seen, video))
+
+    return made
+
+
+def product(who: Captioner, of: Sequence[Stretch], video: Path) -> pipeline.Product:
+    """The captions of a video as what a stage makes, which a cluster can hand over."""
+    told = told_of(who, of, video, 1, lambda now: None)
+    return pipeline.Product([asdict(one) for one in told])
+
+
+def by_stage(maker: pipeline.Maker, stage: pipeline.Stage, place: pipeline.Workplace) -> Maker:
+    """Caption as a stage whose products are those of `product`, on a cluster."""
+
+    def made(
+        waiting: Waiting, seen: Callable[[str, float], None]
+    ) -> Iterator[tuple[str, list[Told]]]:
+        for video, found in maker(stage, place, dict.fromkeys(waiting)):
+            yield video, [Told.from_json(one) for one in found.content]
+
+    return made
 
 
 def seconds(benchmark: Benchmark, setting: Setting, shard: Shard) -> float:
     """How much there is to caption in a shard."""
-    of = benchmark.stretches(setting)
-    return sum(stretch.end - stretch.start for stretch in of if shard.holds(stretch.video))
+    of = by_video(benchmark, setting)
+    return sum(_length(stretches) for video, stretches in of.items() if shard.holds(video))
 
 
-def _told(
-    who: Captioner, of: Sequence[Stretch], video: Path, workers: int, seen: Callable[..., None]
+def told_of(
+    who: Captioner,
+    of: Sequence[Stretch],
+    video: Path,
+    workers: int,
+    seen: Callable[[float], None],
 ) -> list[Told]:
+    """What is said of each stretch of a video; `seen` is told how many seconds are done."""
     before = [0.0, *accumulate(stretch.end - stretch.start for stretch in of)]
 
     def tell(number: int) -> Told:
         try:
-            told = who(of[number], video, partial(seen, before[number]))
+            told = who(of[number], video, lambda now: seen(before[number] + now))
         except SourceError as error:
             told = Told((), of[number].start, str(error))
         # The same on every machine, wherever its videos are.
@@ -100,10 +156,6 @@ def _told(
         return [tell(number) for number in range(len(of))]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(tell, range(len(of))))
-
-
-def _seen(moved: Moved, video: str, done: float, before: float, now: float) -> None:
-    moved(done + before + now, video)
 
 
 def _problems(of: Sequence[Stretch], told: Sequence[Told]) -> dict[str, str]:
@@ -161,11 +213,16 @@ def _join(output: Path, videos: Iterable[str]) -> bool:
     return True
 
 
-def _by_video(stretches: Sequence[Stretch]) -> dict[str, list[Stretch]]:
+def by_video(benchmark: Benchmark, setting: Setting) -> dict[str, list[Stretch]]:
+    """The stretches of each video, in order of the benchmark."""
     found: dict[str, list[Stretch]] = {}
-    for stretch in stretches:
+    for stretch in benchmark.stretches(setting):
         found.setdefault(stretch.video, []).append(stretch)
     return found
+
+
+def _length(of: Sequence[Stretch]) -> float:
+    return sum(stretch.end - stretch.start for stretch in of)
 
 
 def _file(output: Path, video: str) -> Path:
