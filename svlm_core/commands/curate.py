@@ -213,7 +213,7 @@ class Run:
         from svlm_core.curation.probing import probing
 
         videos = self.place.videos
-        _run(
+        status = _run(
             self.place,
             [
                 partial(probing, videos, self.probing),
@@ -225,8 +225,8 @@ class Run:
             ],
         )
         if self.place.workplace().shard.count > 1:
-            return 0
-        return Export(self.place, self.exporting).run()
+            return status
+        return max(status, Export(self.place, self.exporting).run())
 
 
 @dataclass(frozen=True)
@@ -311,12 +311,16 @@ def _annealing(place: Place, settings: Annealing, asked: Asked) -> Stage:
 
 
 def _run(place: Work, loads: Sequence[Callable[[], Stage]]) -> int:
-    """Take all videos through some stages; a line for each, and for each video left out."""
+    """Take all videos through some stages; a line for each, and for each video left out.
+
+    The exit status is 1 where something of a video could not be read.
+    """
     from svlm_core.commands.console import errors, progress
     from svlm_core.curation.cluster import Cluster
     from svlm_core.curation.pipeline import here, run_stage
 
     at, stages = place.workplace(), [load() for load in loads]  # mistakes are told before work
+    failed = 0
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster(place.ray)) if place.ray else None
         for stage, load in zip(stages, loads, strict=True):
@@ -324,7 +328,8 @@ def _run(place: Work, loads: Sequence[Callable[[], Stage]]) -> int:
             with progress(errors(), len(at.names())) as moved:
                 tally = run_stage(stage, at, partial(_moved, moved, stage.name), maker)
             print('\n'.join(_told(tally)), flush=True)
-    return 0
+            failed += tally.failed
+    return int(bool(failed))
 
 
 def _moved(moved: Callable[[float, str], None], stage: str, done: int, name: str) -> None:

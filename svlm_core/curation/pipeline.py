@@ -21,6 +21,7 @@ from svlm_core.curation.manifest import CurationError, Entry, Manifest, Shard, d
 from svlm_core.errors import SourceError
 from svlm_core.timeline import as_line, write_whole
 
+FAILED = 'failed'  # counts the videos that a stage could make nothing of, each with its reason
 VIDEOS = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.ts', '.m4v', '.flv', '.mpg', '.mpeg')
 
 
@@ -72,6 +73,11 @@ class Tally:
     done: int
     left_out: dict[str, str]
     counts: dict[str, float]
+
+    @property
+    def failed(self) -> int:
+        """How many of those left out could not be read: they are tried again by the next run."""
+        return int(self.counts.get(FAILED, 0))
 
 
 @dataclass(frozen=True)
@@ -172,8 +178,16 @@ def here(stage: Stage, place: Workplace, waiting: Waiting) -> Iterator[tuple[str
 
 
 def make(stage: Stage, place: Workplace, name: str, before: Entry | None) -> Product:
-    """What a stage makes of a video. Raises CurationError, and what the stage raises."""
-    return stage.make(name, place.load(stage.after, name, before) if before else None)
+    """What a stage makes of a video; one of which something cannot be read is left out as failed.
+
+    Raises CurationError, and what the stage raises besides SourceError.
+    """
+    product = place.load(stage.after, name, before) if before else None
+    try:
+        return stage.make(name, product)
+    except SourceError as error:
+        reason = str(error).replace(f'{place.videos}/', '')  # the same on every machine
+        return Product([], {FAILED: 1}, reason)
 
 
 def run_stage(
@@ -184,8 +198,9 @@ def run_stage(
 ) -> Tally:
     """Take every video of the shard through a stage; `moved` is told how many are done.
 
-    `maker` makes what is missing, in any order. Raises CurationError for a video that has not
-    been through the stage before, and what the stage raises. What was done by then stays done.
+    `maker` makes what is missing, or failed, in any order. Raises CurationError for a video that
+    has not been through the stage before, and what the stage raises. What was done by then stays
+    done.
     """
     manifest, names = place.manifest(), place.names()
     settings, waiting, sources = digest(stage.settings), dict[str, Entry | None](), {}
@@ -194,7 +209,7 @@ def run_stage(
         if stage.after and before is None:
             continue
         # The output of the stage before comes first: `entry` compares it.
-        sources[name] = f'{before.output if before else ""}{stage.also(name)}'
+        sources[name] = f'{before.output if before else ""}{_also(stage, name)}'
         entry = manifest[name].get(stage.name)
         path = place.product(stage.name, name, stage.ending)
         if not (_same(entry, settings, sources[name]) and _is_on_disk(path, entry)):
@@ -234,8 +249,19 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(b'%d ' % size + head + tail).hexdigest()[:24]
 
 
+def _also(stage: Stage, name: str) -> str:
+    """The further input of a video; where it cannot be read, `make` will say why."""
+    try:
+        return stage.also(name)
+    except SourceError:
+        return 'unreadable'
+
+
 def _same(entry: Entry | None, settings: str, source: str) -> bool:
-    return entry is not None and (entry.settings, entry.input) == (settings, source)
+    """Whether a video has been through a stage as things stand."""
+    if entry is None or FAILED in entry.counts:
+        return False
+    return (entry.settings, entry.input) == (settings, source)
 
 
 def _is_on_disk(path: Path, entry: Entry | None) -> bool:

@@ -112,20 +112,22 @@ class Recorded:
         """The JSON about a video. Raises SourceError where there is none."""
         if self._source.is_file():
             if name not in self._rows:
-                raise SourceError(f'{self._source} has no row for {name}')
+                raise SourceError(f'{self._source.name} has no row for {name}')
             return self._rows[name]
-        path = (self._source / name).with_suffix('.json')
+        path = Path(name).with_suffix('.json')
         try:
-            return json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise SourceError(f'the transcript {path} cannot be read: {error}') from error
+            return json.loads((self._source / path).read_bytes())
+        except OSError as error:
+            raise SourceError(f'its words, {path}, cannot be read: {error.strerror}') from error
+        except ValueError as error:
+            raise SourceError(f'its words, {path}, are no JSON: {error}') from error
 
     def transcript(self, name: str) -> Transcript:
         """What was said in a video. Raises SourceError, naming the field that is wrong."""
         try:
             return read_transcript(self.content(name))
         except Misfit as error:
-            raise SourceError(f'{self._source}, transcript of {name}: {error}') from error
+            raise SourceError(f'the transcript of {name}: {error}') from error
 
 
 def read_transcript(content: Any) -> Transcript:

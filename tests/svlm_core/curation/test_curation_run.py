@@ -82,13 +82,24 @@ def test_decisions_are_counted_and_their_ratios_told(curate, capsys):
     assert f'{kept / len(starts):.2%} keep' in told
 
 
-def test_a_server_that_misbehaves_changes_nothing(curate, finished, tmp_path, monkeypatch):
+def shy(request):
+    """An editor who does not read on after two minutes of a match."""
+    if 'Title: a vs b\nFrom second 120:' in request['messages'][1]['content']:
+        return {'content': None, 'refusal': 'I cannot help with that.'}
+    return editor(request)
+
+
+def test_a_server_that_misbehaves_changes_nothing(curate, tmp_path, monkeypatch, capsys):
+    with chat_server(shy) as server:
+        assert curate(server.url, output='undisturbed') == 0
+    assert re.search(r'\b[1-9]\d* refused, 0 invalid', capsys.readouterr().out)
     monkeypatch.setattr('time.sleep', lambda seconds: None)
-    faults = [429, 'drop', 500, 'garbage', 'half', 503, 'empty', 502]
-    with chat_server(editor, *faults) as server:
-        while curate(server.url) == 1:  # so many faults may end it; it goes on where it was
+    faults = [429, 'drop', 500, 'hang', 'garbage', 'half', 503, 'hang', 'empty', 502]
+    with chat_server(shy, *faults) as server:
+        # So many faults may end it; it goes on where it was.
+        while curate(server.url, '--timeout', '0.5') == 1:
             pass
-    assert contents(tmp_path / 'out') == finished
+    assert contents(tmp_path / 'out') == contents(tmp_path / 'undisturbed')
     assert not server.faults
 
 
@@ -105,10 +116,23 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+@pytest.mark.parametrize('shards', [1, 2])
 def test_killed_at_any_write_and_resumed_the_bytes_are_the_same(
-    curate, finished, tmp_path, monkeypatch
+    shards, curate, finished, tmp_path, monkeypatch
 ):
     """Run after run dies at a write, in turn just before and just after the file appears."""
+
+    def work(url: str) -> int:
+        if shards == 1:
+            return curate(url)
+        merged = tmp_path / 'out' / 'manifest.jsonl'
+        parts = merged.parent.glob('manifest.*-of-*.jsonl')
+        if not merged.exists() or any(parts):
+            for number in range(1, shards + 1):
+                assert curate(url, '--shard', f'{number}/{shards}') == 0
+            assert cli.main(['curate', 'merge', str(tmp_path / 'out')]) == 0
+        return curate(url, step='export')
+
     real, left, deaths = Path.replace, 0, 0
 
     def replace(self: Path, target: Path) -> Path:
@@ -127,7 +151,7 @@ def test_killed_at_any_write_and_resumed_the_bytes_are_the_same(
         while status is None:
             left = 2 + deaths // 4
             try:
-                status = curate(server.url)
+                status = work(server.url)
             except Killed:
                 assert deaths < 100
     assert status == 0
@@ -135,8 +159,9 @@ def test_killed_at_any_write_and_resumed_the_bytes_are_the_same(
     assert contents(tmp_path / 'out') == finished
 
 
+@pytest.mark.parametrize('shard', ['1/1', '2/2'])
 def test_a_process_killed_in_the_middle_of_a_stage_goes_on_where_it_was(
-    season, finished, tmp_path
+    shard, season, curate, finished, tmp_path
 ):
     reached, go_on = threading.Event(), threading.Event()
     asked: list[str] = []
@@ -151,6 +176,7 @@ def test_a_process_killed_in_the_middle_of_a_stage_goes_on_where_it_was(
     with chat_server(answer) as server:
         command = f'-m svlm_core.cli curate run {season}/videos {tmp_path}/out'
         asks = f'--transcripts {season}/words --base-url {server.url} --model editor --workers 1'
+        asks += f' --shard {shard}'
         words = [sys.executable, *command.split(), *asks.split()]
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         assert reached.wait(300)
@@ -159,6 +185,10 @@ def test_a_process_killed_in_the_middle_of_a_stage_goes_on_where_it_was(
         go_on.set()
         assert not (tmp_path / 'out' / 'train.jsonl').exists()
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        if shard != '1/1':
+            assert curate(server.url, '--shard', '1/2') == 0
+            assert cli.main(['curate', 'merge', str(tmp_path / 'out')]) == 0
+            assert curate(server.url, step='export') == 0
     assert contents(tmp_path / 'out') == finished
     assert len(asked) == len(set(asked)) + 1  # only the question under way is asked again
 
@@ -275,9 +305,40 @@ def test_there_is_nothing_to_curate(tmp_path, capsys):
     assert 'is no folder of videos' in capsys.readouterr().err
 
 
-def test_a_transcript_that_is_missing_is_named(curate, season, tmp_path, capsys):
-    words = save(tmp_path / 'words' / 'a_vs_b.json', heard(130)).parent
-    assert curate('', step='probe') == 0
-    place = str(season / 'videos'), str(tmp_path / 'out')
-    assert cli.main(['curate', 'transcribe', *place, '--transcripts', str(words)]) == 1
-    assert 'cup/final.json cannot be read' in capsys.readouterr().err
+def test_one_video_without_words_stops_no_other_and_is_tried_again(
+    curate, season, finished, tmp_path, capsys
+):
+    words = save(tmp_path / 'words' / 'a_vs_b.json', heard(130, quiet=(50, 62))).parent
+    with chat_server(editor) as server:
+        for now in (2, 1):  # the second run tries what failed, and nothing else
+            assert curate(server.url, '--transcripts', str(words)) == 1
+            told = capsys.readouterr().out
+            assert re.search(f'^transcribe 4 videos, {now} now, 1 left out.*1 failed', told, re.M)
+            why = 'its words, cup/final.json, cannot be read: No such file or directory'
+            assert f'left out: cup/final.mkv: {why}' in told
+        rows = [json.loads(line) for line in (tmp_path / 'out' / 'train.jsonl').open()]
+        assert {row[0]['content'][0]['video'] for row in rows} == {'a_vs_b.mp4'}
+        save(words / 'cup' / 'final.json', heard(61))
+        assert curate(server.url, '--transcripts', str(words)) == 0
+    assert contents(tmp_path / 'out') == finished
+
+
+def test_a_reply_that_is_damaged_on_the_disk_stops_one_video_alone(
+    curate, finished, tmp_path, capsys
+):
+    with chat_server(editor) as server:
+        assert curate(server.url) == 0
+        replies = [*(tmp_path / 'out' / 'replies').rglob('*.json')]
+        [damaged] = [path for path in replies if 'final' in path.read_text().lower()
+                     and 'Sentences:' not in path.read_text()]  # fmt: skip
+        whole = damaged.read_text()
+        damaged.write_text(whole[:40])
+        (tmp_path / 'out' / 'clean' / 'cup' / 'final.mkv.json').unlink()
+        capsys.readouterr()
+        assert curate(server.url) == 1
+        assert re.search(
+            r'left out: cup/final.mkv: .* is damaged: remove it', capsys.readouterr().out
+        )
+        damaged.unlink()
+        assert curate(server.url) == 0
+    assert contents(tmp_path / 'out') == finished

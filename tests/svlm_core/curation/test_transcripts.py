@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from matches import save
+from svlm_core import cli
 from svlm_core.curation.asr import transcribing
 from svlm_core.curation.settings import Transcribing
 from svlm_core.curation.transcripts import Segment, Transcript, Word, read_transcript
@@ -187,6 +188,31 @@ def test_faster_whisper_is_asked_for_word_times_and_loaded_once(whisper, tmp_pat
         ],
     }
     assert product.counts == {'segments': 1, 'words': 2}
+
+
+def test_sound_that_cannot_be_decoded_leaves_out_its_video_until_it_can(
+    whisper, season, curate, tmp_path, monkeypatch, capsys
+):
+    hear = whisper.transcribe
+
+    def torn(self, audio: str, **options):
+        if 'final' in audio:
+            raise RuntimeError('Invalid data found when processing input')
+        return hear(self, audio, **options)
+
+    place = str(season / 'videos'), str(tmp_path / 'out')
+    listen = ['curate', 'transcribe', *place, '--speech-model', 'small', '--device', 'cpu']
+    assert curate('', step='probe') == 0
+    monkeypatch.setattr(whisper, 'transcribe', torn)
+    for heard in (['a_vs_b.mp4'], []):  # what was heard is not heard again
+        whisper.heard.clear()
+        assert cli.main(listen) == 1
+        why = 'cannot be transcribed: Invalid data found when processing input'
+        assert f'left out: cup/final.mkv: cup/final.mkv {why}\n' in capsys.readouterr().out
+        assert [Path(audio).name for audio, _ in whisper.heard] == heard
+    monkeypatch.setattr(whisper, 'transcribe', hear)
+    assert cli.main(listen) == 0
+    assert [Path(audio).name for audio, _ in whisper.heard] == ['final.mkv']
 
 
 def test_faster_whisper_can_take_many_pieces_at_a_time(whisper, tmp_path):
