@@ -169,6 +169,7 @@ class Export:
 
         for name, count in export(self.place.workplace(), self.settings).items():
             print(f'{name:<10} {count} rows', flush=True)
+        _tell_mixed(self.place.workplace())
         return 0
 
 
@@ -189,6 +190,7 @@ class BuildEval:
                 f'{row["words_per_segment"]:.0f} words each',
                 flush=True,
             )
+        _tell_mixed(self.place.workplace())
         return 0
 
 
@@ -329,7 +331,14 @@ def _run(place: Work, loads: Sequence[Callable[[], Stage]]) -> int:
                 tally = run_stage(stage, at, partial(_moved, moved, stage.name), maker)
             print('\n'.join(_told(tally)), flush=True)
             failed += tally.failed
+    _tell_mixed(at)
     return int(bool(failed))
+
+
+def _tell_mixed(at: Workplace) -> None:
+    """Say it where products were not all made by the same version of the code."""
+    if len(codes := at.codes()) > 1:
+        print(f'{"":<10} made by {len(codes)} versions of the code:', *codes, flush=True)
 
 
 def _moved(moved: Callable[[float, str], None], stage: str, done: int, name: str) -> None:

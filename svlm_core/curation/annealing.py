@@ -45,7 +45,7 @@ every sentence once."""
 
 
 def annealing(chat: Chat, model: str, settings: Annealing, workers: int = 4) -> Stage:
-    """Another stage after cleaning, with so many requests at a time; products name `model`."""
+    """Another stage after cleaning, with so many requests at a time; its settings name `model`."""
     depends = {**asdict(settings), 'model': model, 'task': TASK, 'tries': TRIES}
     return Stage(
         'anneal', 'clean', depends, lambda _, cleaned: anneal(cleaned, chat, settings, workers)

@@ -64,7 +64,7 @@ class Decision:
 
 
 def cleaning(chat: Chat, model: str, settings: Cleaning, workers: int = 4) -> Stage:
-    """The stage after alignment, with so many requests at a time; `model` is named in products."""
+    """The stage after alignment, with so many requests at a time; its settings name `model`."""
     depends = {**asdict(settings), 'model': model, 'task': TASK, 'tries': TRIES}
     return Stage(
         'clean', 'align', depends, lambda _, aligned: clean(aligned, chat, settings, workers)

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from svlm_core.curation.accounts import code
 from svlm_core.curation.manifest import CurationError, Entry, digest
 from svlm_core.curation.pipeline import Maker, Product, Stage, Waiting, Workplace, make
 from svlm_core.errors import SettingsError, SvlmError
@@ -87,7 +88,7 @@ class Cluster:
                 return
             videos = self._ray.data.from_items(items, override_num_blocks=len(items))
             products = videos.map(
-                _worker(load, place, digest(stage.settings)),
+                _worker(load, place, digest([stage.settings, code()])),
                 compute=self._ray.data.ActorPoolStrategy(min_size=1),
                 num_cpus=1,
                 num_gpus=self._gpus(stage.computes),
@@ -128,8 +129,10 @@ def _worker(load: Load, place: Workplace, wanted: str) -> type:
             return {'name': row['name'], 'product': _told(lambda: self._made(row))}
 
         def _made(self, row: Mapping[str, str]) -> dict[str, Any]:
-            self._stage = self._stage or load()
-            if digest(self._stage.settings) != wanted:
+            if self._stage is None:
+                self._stage = load()
+                self._found = digest([self._stage.settings, code()])
+            if self._found != wanted:
                 raise CurationError(
                     'a machine of the cluster has other settings: another version or device'
                 )

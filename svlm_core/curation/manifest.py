@@ -29,11 +29,13 @@ class CurationError(SvlmError):
 class Entry:
     """What a stage has made of a video.
 
-    `settings`, `input` and `output` are digests; `left_out` says why the video goes no further,
-    and is empty where it does.
+    `settings`, `code`, `input` and `output` are digests, the first two of what is to be read in
+    full beside (`accounts.py`); `left_out` says why the video goes no further, and is empty where
+    it does.
     """
 
     settings: str
+    code: str
     input: str
     output: str
     left_out: str
@@ -69,6 +71,7 @@ class Shard:
 _ENTRY = Table(
     {
         'settings': Text(),
+        'code': Text(),
         'input': Text(),
         'output': Text(),
         'left_out': Text(),

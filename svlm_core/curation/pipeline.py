@@ -4,7 +4,8 @@
 Every video has a product of every stage, a JSON file that appears when it is complete. A stage
 does a video again only when its settings, or what the stage before has made of it, are different.
 Products hold neither times of day nor places, so a run that was killed and resumed leaves the
-same bytes as one that was not.
+same bytes as one that was not. Another version of the code does nothing again; which one made a
+product is in the manifest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from svlm_core.curation.accounts import CODE, account_file, code, keep
 from svlm_core.curation.manifest import CurationError, Entry, Manifest, Shard, digest, shards
 from svlm_core.errors import SourceError
 from svlm_core.timeline import as_line, write_whole
@@ -114,6 +116,12 @@ class Workplace:
                 'when all shards are done'
             )
         return Manifest(self.output, self.shard)
+
+    def codes(self) -> list[Path]:
+        """The accounts of all versions of the code that made what is here; one, if all is well."""
+        manifest = self.manifest()
+        found = {entry.code for name in self.names() for entry in manifest[name].values()}
+        return [account_file(self.output, CODE, one) for one in sorted(found)]
 
     def products(
         self, manifest: Manifest, stage: str, names: Sequence[str]
@@ -214,12 +222,16 @@ def run_stage(
         path = place.product(stage.name, name, stage.ending)
         if not (_same(entry, settings, sources[name]) and _is_on_disk(path, entry)):
             waiting[name] = before
+    made_by = ''
+    if waiting:
+        keep(place.output, stage.name, stage.settings)
+        made_by = keep(place.output, CODE, code())
     done = len(names) - len(waiting)
     moved(done, next(iter(waiting), ''))
     for number, (name, product) in enumerate(maker(stage, place, waiting), 1):
         output = _write(place.product(stage.name, name, stage.ending), stage.text(product.content))
         counts = dict(product.counts)
-        entry = Entry(settings, sources[name], output, product.left_out, counts)
+        entry = Entry(settings, made_by, sources[name], output, product.left_out, counts)
         manifest.record(name, stage.name, entry)
         moved(done + number, name)
     entries = {name: manifest[name][stage.name] for name in sources}

@@ -115,10 +115,10 @@ def file_hash(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that numbers depend on."""
+def versions(*more: str) -> dict[str, str]:
+    """The versions of Python, of the packages that numbers depend on, and of some more."""
     found = {'python': platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *more):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -82,7 +82,7 @@ def test_transcripts_have_them(tmp_path):
 
 
 def test_a_manifest_has_them_in_names_and_reasons(tmp_path):
-    entry = Entry('s', 'i', 'o', BROKEN, {})
+    entry = Entry('s', 'c', 'i', 'o', BROKEN, {})
     manifest = Manifest(tmp_path)
     for name in ('a.mp4', f'{BROKEN}.mp4'):
         manifest.record(name, 'probe', entry)

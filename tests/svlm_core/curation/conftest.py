@@ -28,6 +28,12 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def outside_of_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Manifests name the git revision, which who edits or commits meanwhile would change."""
+    monkeypatch.setenv('GIT_DIR', '/nowhere')
+
+
 @pytest.fixture
 def curate(season: Path, tmp_path: Path) -> Callable[..., int]:
     """`svlm curate run` on the season, into a folder of the test; gives the exit status."""
@@ -54,7 +60,8 @@ def finished(season: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     from matches import editor
 
     folder = tmp_path_factory.mktemp('finished')
-    with chat_server(editor) as server:
+    with chat_server(editor) as server, pytest.MonkeyPatch.context() as patched:
+        patched.setenv('GIT_DIR', '/nowhere')
         words = f'curate run {season}/videos {folder} --transcripts {season}/words'
         status = cli.main([*words.split(), '--base-url', server.url, '--model', 'editor'])
     assert status == 0

@@ -246,6 +246,55 @@ def test_only_what_has_changed_is_done_again(curate, season, tmp_path, capsys):
         assert len(server.requests) == asked
 
 
+def accounts(folder: Path) -> dict[str, dict]:
+    """What the digests of a manifest stand for, by the name of their file."""
+    return {path.stem: json.loads(path.read_text()) for path in (folder / 'settings').iterdir()}
+
+
+def test_it_can_be_read_with_which_settings_and_code_everything_was_made(curate, tmp_path):
+    with chat_server(editor) as server:
+        assert curate(server.url, '--min-live', '0.7') == 0
+    made = accounts(tmp_path / 'out')
+    stages = [json.loads(line)['stages'] for line in (tmp_path / 'out/manifest.jsonl').open()]
+    whole = next(found for found in stages if 'anneal' in found)
+    for stage, entry in whole.items():
+        assert f'{stage}-{entry["settings"]}' in made
+    clean, anneal = (made[f'{stage}-{whole[stage]["settings"]}'] for stage in ('clean', 'anneal'))
+    assert (clean['model'], clean['segment']) == ('editor', 120.0)
+    assert 'Decide for every sentence' in clean['task']
+    assert anneal['min_live'] == 0.7
+    [code] = {entry['code'] for found in stages for entry in found.values()}
+    assert made[f'code-{code}']['versions'].keys() >= {'python', 'svlm', 'av', 'faster-whisper'}
+    assert made[f'code-{code}']['revision'] is None  # these tests are outside of git
+    assert len(made) == 6 + 1
+
+
+def test_products_of_two_versions_of_the_code_do_not_go_unnoticed(
+    curate, tmp_path, monkeypatch, capsys
+):
+    with chat_server(editor) as server:
+        assert curate(server.url) == 0
+        assert 'versions of the code' not in capsys.readouterr().out
+        monkeypatch.setattr('svlm_core.curation.accounts.revision', lambda: 'newer')
+        asked = len(server.requests)
+        assert curate(server.url) == 0  # nothing is to be done, so nothing is mixed
+        assert 'versions of the code' not in capsys.readouterr().out
+        assert curate(server.url, '--min-words', '30', step='chunk') == 0
+        assert len(server.requests) == asked
+    told = capsys.readouterr().out
+    named = re.search(r'made by 2 versions of the code: (\S+) (\S+)', told)
+    assert named
+    found = {json.loads(Path(path).read_text())['revision'] for path in named.groups()}
+    assert found == {None, 'newer'}
+    for line in (tmp_path / 'out' / 'manifest.jsonl').open():
+        stages = json.loads(line)['stages']
+        for name, of in stages.items():
+            made_by = accounts(tmp_path / 'out')[f'code-{of["code"]}']
+            assert (made_by['revision'] == 'newer') == (name == 'chunk')
+    assert curate('', step='export') == 0
+    assert 'made by 2 versions of the code' in capsys.readouterr().out
+
+
 def test_a_stage_that_is_behind_is_named_and_its_rows_are_not_mixed_in(
     season, curate, tmp_path, capsys
 ):
