@@ -55,6 +55,10 @@ EVENT_FILE = Table(
     {'class': Text(), 'event_asr': TIMED_TEXT},
 )
 VOTE = OrNone(Text(choices=('A', 'B', 'equal')))
+SAID = Table(  # what a judge answered, as svlm keeps it
+    {'replies': TEXTS, 'outcome': Text(choices=('ok', 'refused', 'invalid'))},
+    {'model': Text(), 'dropped': TEXTS, 'problem': Text()},
+)
 WORDS_FILE = Table({'video': Text(filled=True), 'content': Listed(Span())}, {'title': Text()})
 CLIPS_FILE = Table(
     {
@@ -160,7 +164,10 @@ FORMATS = (
                 'end': SECONDS,
                 'winner': Text(choices=('A', 'B', 'equal')),
                 'votes': Table({'A': Number(low=0), 'B': Number(low=0)}),
-                'judge': Table({'model': Text(), 'vote_ab': VOTE, 'vote_ba': VOTE}),
+                'judge': Table(
+                    {'model': Text(), 'vote_ab': VOTE, 'vote_ba': VOTE},
+                    {'said': Table({}, {'ab': SAID, 'ba': SAID})},
+                ),
             }
         ),
     ),

@@ -22,12 +22,17 @@ Outcome = Literal['ok', 'refused', 'invalid']
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What was answered, or None and why; `replies` are all replies, word by word."""
+    """What was answered, or None and why; `replies` are all replies, word by word.
+
+    `model` and `dropped` are those of the last reply.
+    """
 
     value: T | None
     outcome: Outcome
     replies: tuple[str, ...]
     problem: str = ''
+    model: str = ''
+    dropped: tuple[str, ...] = ()
 
 
 def ask(
@@ -39,20 +44,22 @@ def ask(
 ) -> Answer[T]:
     """Ask, at most `tries` times, for a reply that `read` accepts; it raises Misfit otherwise."""
     talk, replies, problem = list(messages), list[str](), ''
+    by: dict[str, Any] = {}
     for _ in range(tries):
         reply = chat(talk, schema)
+        by = {'model': reply.model, 'dropped': reply.dropped}
         if reply.refusal:
-            return Answer(None, 'refused', (*replies, reply.refusal), reply.refusal)
+            return Answer(None, 'refused', (*replies, reply.refusal), reply.refusal, **by)
         replies.append(reply.text)
         try:
-            return Answer(read(reply.text), 'ok', tuple(replies))
+            return Answer(read(reply.text), 'ok', tuple(replies), **by)
         except Misfit as error:
             problem = str(error)
         talk += [
             {'role': 'assistant', 'content': reply.text},
             {'role': 'user', 'content': f'This cannot be used: {problem}. Answer again.'},
         ]
-    return Answer(None, 'invalid', tuple(replies), problem)
+    return Answer(None, 'invalid', tuple(replies), problem, **by)
 
 
 def ask_json(

@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -65,10 +65,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said, or the words with which it or its provider refused to."""
+    """What a model said, or the words with which it or its provider refused to.
+
+    `model` is what the server calls the model that answered; `dropped` are the parameters that it
+    does not take, so that the question was put without them.
+    """
 
     text: str
     refusal: str = ''
+    model: str = ''
+    dropped: tuple[str, ...] = ()
 
 
 class Chat(Protocol):
@@ -109,7 +115,7 @@ class ChatEndpoint:
         asked = {'url': self._url, 'question': question}
         known = self._cache.get(asked) if self._cache else None
         if known is not None:
-            return Reply(**known)
+            return Reply(**{**known, 'dropped': tuple(known.get('dropped', ()))})
         reply = self._ask(question)
         if self._cache:
             self._cache.put(asked, asdict(reply))
@@ -134,13 +140,16 @@ class ChatEndpoint:
         """A reply, or why there is none yet and how long the server wants to be left alone."""
         refused = set(self._refused)
         sent = {name: value for name, value in question.items() if name not in refused}
+        dropped = tuple(name for name in question if name not in sent)
         try:
             response = post(self._url, sent, self._headers, self._endpoint.timeout)
         except Dropped as error:
             return str(error), None
         if response.status == 200:
             reply = _reply(response.body)
-            return ('the reply is no chat completion', None) if reply is None else reply
+            if reply is None:
+                return 'the reply is no chat completion', None
+            return replace(reply, dropped=dropped)
         if response.status in PASSING:
             return f'status {response.status}', response.wait
         return self._not_passing(response, sent)
@@ -168,7 +177,8 @@ class ChatEndpoint:
 def _reply(body: bytes) -> Reply | None:
     """The reply in a chat completion; None for what is none."""
     try:
-        choice = json.loads(body)['choices'][0]
+        content = json.loads(body)
+        choice, model = content['choices'][0], content.get('model')
         message = choice['message']
         text, refusal = message.get('content') or '', message.get('refusal') or ''
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -177,7 +187,7 @@ def _reply(body: bytes) -> Reply | None:
         return None
     if choice.get('finish_reason') == 'content_filter':
         refusal = refusal or 'stopped by a content filter'
-    return Reply(text, refusal)
+    return Reply(text, refusal, model if isinstance(model, str) else '')
 
 
 def _complaint(body: bytes) -> str:

@@ -14,26 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from svlm_core.endpoints.asking import Answer
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.bootstrap import Interval, ratio_interval
 from svlm_core.evaluation.identity import RUN, account, digest, file_hash
-from svlm_core.evaluation.judging import Judge, Vote, both_orders
+from svlm_core.evaluation.judging import Judge, Ruling, Vote, both_orders
 from svlm_core.evaluation.windows import Captions, Window, bout, row_files
 from svlm_core.timeline import write_lines, write_whole
 
 
 @dataclass(frozen=True)
 class Score:
-    """The two votes on a window: 1 is for A, 0 for B; `ab` when A was shown first."""
+    """The two rulings on a window: vote 1 is for A, 0 for B; `ab` when A was shown first."""
 
     window: Window
-    ab: Vote
-    ba: Vote
+    ab: Ruling
+    ba: Ruling
 
     @property
     def votes(self) -> list[float]:
         """The valid votes."""
-        return [vote for vote in (self.ab, self.ba) if vote is not None]
+        return [ruling.vote for ruling in (self.ab, self.ba) if ruling.vote is not None]
+
+    @property
+    def answers(self) -> dict[str, Answer[float]]:
+        """What a model answered, by order; it was not asked where one side said nothing."""
+        found = {'ab': self.ab.answer, 'ba': self.ba.answer}
+        return {order: answer for order, answer in found.items() if answer is not None}
 
     @property
     def for_a(self) -> float:
@@ -51,8 +58,13 @@ class Score:
         return 2 - len(self.votes)
 
     def to_json(self, judge: str, run: str) -> dict[str, Any]:
-        """The row of this window, as published, and the digest of the run that it is of."""
+        """The row of this window, as published, and the digest of the run that it is of.
+
+        What a model answered, word by word, is in `said` of its judge.
+        """
         a, b = self.for_a, self.for_b
+        by = {'model': judge, 'vote_ab': _letter(self.ab.vote), 'vote_ba': _letter(self.ba.vote)}
+        said = {order: _said(answer) for order, answer in self.answers.items()}
         return {
             'video': self.window.video,
             'title': self.window.title,
@@ -60,7 +72,7 @@ class Score:
             'end': self.window.end,
             'winner': 'A' if a > b else 'B' if b > a else 'equal',
             'votes': {'A': a, 'B': b},
-            'judge': {'model': judge, 'vote_ab': _letter(self.ab), 'vote_ba': _letter(self.ba)},
+            'judge': {**by, 'said': said} if said else by,
             **{name: value for name, value in self._kept().items() if value},
             'run': run,
         }
@@ -84,6 +96,14 @@ class Result:
         rate = sum(for_a.values()) / total if total else float('nan')
         return rate, ratio_interval(list(for_a.values()), list(votes.values()), seed)
 
+    def reported(self) -> dict[str, list[str]]:
+        """What servers call the models that judged, and the parameters that they do not take."""
+        answers = [answer for score in self.scores for answer in score.answers.values()]
+        return {
+            'models': sorted({answer.model for answer in answers} - {''}),
+            'dropped': sorted({name for answer in answers for name in answer.dropped}),
+        }
+
     def summary(self, seed: int) -> dict[str, Any]:
         """Win rates per video and of all, as published, and all that was not judged."""
         rate, interval = self.rate(seed)
@@ -100,6 +120,7 @@ class Result:
                 'windows': len(self.scores),
                 'votes': sum(votes.values()),
                 'invalid_votes': sum(score.invalid for score in self.scores),
+                'judge_reported': self.reported(),
                 'windows_not_shown': [
                     {'video': w.video, 'start': w.start, 'end': w.end} for w in self.not_shown
                 ],
@@ -163,6 +184,18 @@ def source_of(path: Path) -> dict[str, Any]:
 
 def _covers(captions: Mapping[str, Captions], window: Window) -> bool:
     return window.subject in captions and captions[window.subject].covers(window)
+
+
+def _said(answer: Answer[float]) -> dict[str, Any]:
+    """An answer in a row; what is empty is left out."""
+    content = {
+        'model': answer.model,
+        'dropped': list(answer.dropped),
+        'replies': list(answer.replies),
+        'outcome': answer.outcome,
+        'problem': answer.problem,
+    }
+    return {name: value for name, value in content.items() if value}
 
 
 def _letter(vote: Vote) -> str | None:

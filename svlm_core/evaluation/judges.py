@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from svlm_core.endpoints.asking import ask
 from svlm_core.endpoints.chat import Chat, Message
-from svlm_core.evaluation.judging import Bout, Judge, Vote
+from svlm_core.evaluation.judging import Bout, Judge, Ruling
 from svlm_core.replay.agreement import match, words
 from svlm_core.shapes import Misfit
 
@@ -39,14 +39,14 @@ Neither length nor the order in which they are shown counts. You must choose one
 single letter, A or B."""
 
 
-def by_agreement(bout: Bout) -> float:
+def by_agreement(bout: Bout) -> Ruling:
     """The judge that needs no network: who agrees more with the reference is better.
 
     Agreement is the mean of two F1: of words, each matched by the same word at most NEAR seconds
     away, and of events, the seconds in which anything is said, matched at most EVENT away.
     """
     first, second = (agreement(said, bout.truth) for said in (bout.first, bout.second))
-    return 0.5 if first == second else float(first > second)
+    return Ruling(0.5 if first == second else float(first > second))
 
 
 def agreement(said: Sequence[str], truth: Sequence[str]) -> float:
@@ -65,10 +65,10 @@ def by_model(chat: Chat, task: str = TASK) -> Judge:
     `task` says what is better: TASK for commentary of whole games, ALIGNED for single events.
     """
 
-    def judge(bout: Bout) -> Vote:
+    def judge(bout: Bout) -> Ruling:
         first, second = _text(bout.first), _text(bout.second)
         if not first or not second:
-            return 0.5 if first == second else float(bool(first))
+            return Ruling(0.5 if first == second else float(bool(first)))
         told = [
             f'Title: {bout.about}' if bout.about else '',
             f'Reference:\n{_text(bout.truth)}',
@@ -80,7 +80,8 @@ def by_model(chat: Chat, task: str = TASK) -> Judge:
             {'role': 'system', 'content': task},
             {'role': 'user', 'content': '\n\n'.join(part for part in told if part)},
         ]
-        return ask(chat, messages, _letter).value
+        answer = ask(chat, messages, _letter)
+        return Ruling(answer.value, answer)
 
     return judge
 

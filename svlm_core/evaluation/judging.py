@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from svlm_core.endpoints.asking import Answer
     from svlm_core.evaluation.exam import Mark
     from svlm_core.evaluation.quiz import Answered
 
@@ -34,26 +35,36 @@ class Bout:
 
 # 1: the first is better; 0: the second is; 0.5: a draw; None: the judge gives no valid vote
 Vote = float | None
-Judge = Callable[[Bout], Vote]
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The vote of a judge, and what was answered where it asked a model for it."""
+
+    vote: Vote
+    answer: Answer[float] | None = None
+
+
+Judge = Callable[[Bout], Ruling]
 
 
 COUNTING = 'seconds told right'  # the name of the judge that follows
 
 
-def count_right(bout: Bout) -> float:
+def count_right(bout: Bout) -> Ruling:
     """The deterministic judge: who has told more seconds right is better."""
     first, second = (
         sum(said == true for said, true in zip(of, bout.truth, strict=True))
         for of in (bout.first, bout.second)
     )
-    return 0.5 if first == second else float(first > second)
+    return Ruling(0.5 if first == second else float(first > second))
 
 
-def both_orders(judge: Judge, bout: Bout) -> tuple[Vote, Vote]:
+def both_orders(judge: Judge, bout: Bout) -> tuple[Ruling, Ruling]:
     """Two votes for the first commentator, who is shown first, and then second."""
     straight = judge(bout)
     swapped = judge(replace(bout, first=bout.second, second=bout.first))
-    return straight, None if swapped is None else 1 - swapped
+    return straight, replace(swapped, vote=None if swapped.vote is None else 1 - swapped.vote)
 
 
 def win_rate(
@@ -72,8 +83,8 @@ def win_rate(
         pair = ours[low : low + WINDOW], theirs[low : low + WINDOW]
         truth = tuple(str(mark.truth) for mark in pair[0])
         a, b = (tuple(_plain(mark) for mark in marks) for marks in pair)
-        votes = both_orders(judge, Bout(truth, a, b))
-        won += [vote for vote in votes if vote is not None]
+        rulings = both_orders(judge, Bout(truth, a, b))
+        won += [ruling.vote for ruling in rulings if ruling.vote is not None]
     return sum(won) / len(won) if won else float('nan')
 
 

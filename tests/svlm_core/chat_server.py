@@ -31,6 +31,7 @@ class ChatServer:
     headers: list[dict[str, str]] = field(default_factory=list)
     retry_after: str = ''
     complaint: str = 'no'
+    model: str = ''  # what replies call the model
     url: str = ''
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +62,9 @@ def chat_server(answer: Answering, *faults: int | str) -> Iterator[ChatServer]:
                 said = shared.answer(request)
                 message = said if isinstance(said, dict) else {'content': said}
                 message = {'role': 'assistant', **message}
-                self._send(200, json.dumps({'choices': [{'message': message}]}).encode())
+                named = {'model': shared.model} if shared.model else {}
+                content = {**named, 'choices': [{'message': message}]}
+                self._send(200, json.dumps(content).encode())
 
         def _misbehave(self, fault: str) -> None:
             if fault == 'garbage':

@@ -122,6 +122,7 @@ def _counted(result: Result, seed: int) -> dict[str, Any]:
         'draws': sum(vote not in (0, 1) for vote in votes),
         'invalid': sum(score.invalid for score in result.scores),
         'not_shown': [_place(window) for window in result.not_shown],
+        'judge_reported': result.reported(),
     }
 
 

@@ -102,9 +102,17 @@ def test_a_parameter_that_a_server_does_not_take_is_left_out_from_then_on(name):
     with chat_server(echo, 400) as server:
         server.complaint = f'Unsupported parameter: {name}'
         chat, _ = endpoint(server.url)
-        assert chat(HELLO, {'type': 'object'}) == Reply('heard Hello?')
+        assert chat(HELLO, {'type': 'object'}) == Reply('heard Hello?', dropped=(name,))
         chat([*HELLO, *HELLO], {'type': 'object'})
     assert [name in request for request in server.requests] == [True, False, False]
+
+
+def test_a_reply_says_what_the_server_calls_the_model_even_from_the_cache(tmp_path):
+    with chat_server(echo, 400) as server:
+        server.complaint, server.model = 'Unsupported parameter: seed', 'm-large-7'
+        replies = [endpoint(server.url, Cache(tmp_path))[0](HELLO) for _ in range(2)]
+    assert replies == [Reply('heard Hello?', model='m-large-7', dropped=('seed',))] * 2
+    assert len(server.requests) == 2
 
 
 def test_refusals_of_model_and_provider_are_known_as_such():

@@ -22,7 +22,7 @@ from svlm_core.endpoints.chat import Reply
 from svlm_core.evaluation.bootstrap import DRAWS, ratio_interval
 from svlm_core.evaluation.identity import digest, revision, versions
 from svlm_core.evaluation.judges import LONGEST, agreement, by_agreement, by_model
-from svlm_core.evaluation.judging import Bout, both_orders
+from svlm_core.evaluation.judging import Bout, Judge, Ruling, Vote, both_orders
 from svlm_core.evaluation.windows import bout, read_captions, read_windows
 from svlm_core.records import Record, kind_of
 
@@ -42,10 +42,10 @@ def lines(path: Path, *rows: Any) -> Path:
 def test_the_judge_without_a_network_prefers_what_agrees_in_words_and_in_time():
     ranking = [TRUTH, GOOD, LATE, SILENT]
     for better, worse in pairwise(ranking):
-        assert by_agreement(Bout(TRUTH, better, worse)) == 1
-        assert by_agreement(Bout(TRUTH, worse, better)) == 0
-    assert by_agreement(Bout(TRUTH, GOOD, GOOD)) == 0.5
-    assert by_agreement(Bout(TRUTH, GOOD, WRONG)) == 1
+        assert by_agreement(Bout(TRUTH, better, worse)).vote == 1
+        assert by_agreement(Bout(TRUTH, worse, better)).vote == 0
+    assert by_agreement(Bout(TRUTH, GOOD, GOOD)).vote == 0.5
+    assert by_agreement(Bout(TRUTH, GOOD, WRONG)).vote == 1
 
 
 def test_agreement_is_the_mean_of_that_of_words_and_that_of_events():
@@ -70,15 +70,17 @@ class Model:
 
 @pytest.mark.parametrize(('said', 'vote'), [('A', 1), (' B.', 0), ('**a**', 1), ('"B"', 0)])
 def test_a_model_votes_with_a_letter(said, vote):
-    assert by_model(Model(said))(Bout(TRUTH, GOOD, WRONG)) == vote
+    assert by_model(Model(said))(Bout(TRUTH, GOOD, WRONG)).vote == vote
 
 
 @pytest.mark.parametrize('said', ['', 'Both.', 'As I see it, B', 'AB', 'C', 'error 500'])
 def test_what_is_no_letter_is_asked_again_and_then_no_vote_for_anybody(said):
     again = Model(said, 'A')
-    assert by_model(again)(Bout(TRUTH, GOOD, WRONG)) == 1
+    assert by_model(again)(Bout(TRUTH, GOOD, WRONG)).vote == 1
     assert 'must be a single letter' in again.asked[1][-1]['content']
-    assert by_model(Model(said, said, said))(Bout(TRUTH, GOOD, WRONG)) is None
+    ruling = by_model(Model(said, said, said))(Bout(TRUTH, GOOD, WRONG))
+    assert ruling.vote is None
+    assert ruling.answer.replies == (said,) * 3
 
 
 def test_the_model_sees_title_reference_and_both_texts_each_clipped_as_published():
@@ -94,15 +96,19 @@ def test_the_model_sees_title_reference_and_both_texts_each_clipped_as_published
 
 def test_silence_never_wins_and_no_model_is_asked_about_it():
     judge = by_model(Model())
-    assert judge(Bout(TRUTH, GOOD, SILENT)) == 1
-    assert judge(Bout(TRUTH, SILENT, GOOD)) == 0
-    assert judge(Bout(TRUTH, SILENT, SILENT)) == 0.5
+    assert judge(Bout(TRUTH, GOOD, SILENT)) == Ruling(1)
+    assert judge(Bout(TRUTH, SILENT, GOOD)) == Ruling(0)
+    assert judge(Bout(TRUTH, SILENT, SILENT)) == Ruling(0.5)
 
 
 def test_both_orders_are_votes_for_the_same_side():
-    assert both_orders(lambda bout: 1.0, Bout(TRUTH, GOOD, WRONG)) == (1, 0)
-    assert both_orders(by_agreement, Bout(TRUTH, GOOD, WRONG)) == (1, 1)
-    assert both_orders(lambda bout: None, Bout(TRUTH, GOOD, WRONG)) == (None, None)
+    def votes(judge: Judge) -> tuple[Vote, Vote]:
+        ab, ba = both_orders(judge, Bout(TRUTH, GOOD, WRONG))
+        return ab.vote, ba.vote
+
+    assert votes(lambda bout: Ruling(1.0)) == (1, 0)
+    assert votes(by_agreement) == (1, 1)
+    assert votes(lambda bout: Ruling(None)) == (None, None)
 
 
 def answers(video: str, text: str, *spans: tuple[int, int], every: int = 2) -> list[dict]:
@@ -232,6 +238,42 @@ def test_invalid_votes_are_recorded_and_count_for_nobody(league):
     assert summary['global']['invalid_votes'] == 3
     assert summary['global']['votes'] == 3
     assert summary['global']['win_rate_A'] == pytest.approx(1 / 3)
+
+
+def test_what_a_judge_answered_is_kept_word_by_word_with_who_it_was(league):
+    def moody(request: dict[str, Any]) -> str | dict[str, Any]:
+        told = request['messages'][1]['content']
+        if 'Match two.mp4' in told:
+            return {'content': None, 'refusal': 'I watch no sports.'}
+        return 'Neither is.' if told.index('He shoots.', told.index('Commentary A')) > told.index(
+            'Commentary B') else '**A**'  # fmt: skip
+
+    with chat_server(moody, 400) as server:
+        server.complaint, server.model = 'Unsupported parameter: temperature', 'm-2026-01-31'
+        words = '--base-url', server.url, '--model', 'm', '--workers', '1'
+        assert judged(league, *words) == 0
+        asked = len(server.requests)
+        before = (league / 'out' / 'scores.jsonl').read_bytes()
+        assert judged(league, *words) == 0  # from the cache, which keeps all of it
+        assert len(server.requests) == asked
+    assert (league / 'out' / 'scores.jsonl').read_bytes() == before
+    rows, summary = results(league)
+    by = {'model': 'm-2026-01-31', 'dropped': ['temperature']}
+    unclear = 'the answer must be a single letter, A or B'
+    assert rows[0]['judge'] == {
+        'model': 'm', 'vote_ab': 'A', 'vote_ba': None,
+        'said': {
+            'ab': {**by, 'replies': ['**A**'], 'outcome': 'ok'},
+            'ba': {**by, 'replies': ['Neither is.'] * 3, 'outcome': 'invalid', 'problem': unclear},
+        },
+    }  # fmt: skip
+    no = 'I watch no sports.'
+    refused = {**by, 'replies': [no], 'outcome': 'refused', 'problem': no}
+    assert rows[2]['judge']['said'] == {'ab': refused, 'ba': refused}
+    assert summary['global']['judge_reported'] == {
+        'models': ['m-2026-01-31'], 'dropped': ['temperature'],
+    }  # fmt: skip
+    assert cli.main(['curate', 'validate', str(league / 'out' / 'scores.jsonl')]) == 0
 
 
 def test_a_run_that_was_stopped_goes_on_and_nothing_is_asked_twice(league, capsys, monkeypatch):

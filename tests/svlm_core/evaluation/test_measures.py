@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from svlm_core.evaluation.bootstrap import differences, interval, mean
 from svlm_core.evaluation.exam import Mark
-from svlm_core.evaluation.judging import Bout, count_right, win_rate
+from svlm_core.evaluation.judging import Bout, Ruling, count_right, win_rate
 from svlm_core.evaluation.measures import Consistent, Cost, Right, Silence, Span
 from svlm_core.synthetic.captions import NUMBERS, SILENCE, Meaning
 
@@ -93,15 +93,15 @@ def test_a_window_is_won_by_who_tells_more_of_it_right():
 def test_each_window_is_judged_in_both_orders_so_a_preference_for_a_place_cancels_out():
     seen: list[Bout] = []
 
-    def first_is_best(bout: Bout) -> float:
+    def first_is_best(bout: Bout) -> Ruling:
         seen.append(bout)
-        return 1
+        return Ruling(1)
 
     good = [mark(n, '') for n in range(20)]
     bad = [mark(n, 'Oh.') for n in range(20)]
     assert win_rate(good, bad, first_is_best) == 0.5
     assert [bout.first for bout in seen] == [('',) * 20, ('Oh.',) * 20]
-    assert count_right(seen[0]) == 1
+    assert count_right(seen[0]) == Ruling(1)
 
 
 def test_two_commentaries_of_different_seconds_cannot_be_compared():
