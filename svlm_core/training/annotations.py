@@ -7,6 +7,10 @@
      {"role": "assistant", "content": [
         {"type": "text_stream", "text_stream": [[120.3, 120.6, "Kick"], [120.6, 120.9, "off."]]}]}]
 
+Beside `text_stream` some rows of Inf-Stream-Train have `qa_stream`, questions within the row as
+`[[0, 125.0, "Who has the ball?", "Smith."]]`: anything, the second at which it is asked, question
+and answer. They are checked, not learnt.
+
 An index of where lines begin is the last line of the file (LiveCC) or a file beside it, whose
 name ends in `_seeks.jsonl` (Inf-Stream-Train); where there is none it is made while reading.
 """
@@ -169,8 +173,9 @@ def _row(content: Any, check: _Check, videos: Path) -> Row:
             f'{end:g} must be after video_start {start:g}, by at most {LONGEST} s',
         )
     text = next((part for part in asked if part.get('type') == 'text'), {})
-    stream = check.part(answered, 1, 'text_stream').get('text_stream')
-    said = check.a(list, stream, '[1].content text_stream', 'a list')
+    stream = check.part(answered, 1, 'text_stream')
+    said = check.a(list, stream.get('text_stream'), '[1].content text_stream', 'a list')
+    _check_questions(stream.get('qa_stream', []), check)
     return Row(
         video=videos / name,
         start=start,
@@ -194,6 +199,18 @@ def _word(
     if end < low or start > high:
         raise check.bad(field, f'{start:g} to {end:g} s lies outside of {low:g} to {high:g} s')
     return start, end, word
+
+
+def _check_questions(content: Any, check: _Check) -> None:
+    """Raise BadRow for questions of another shape; what the first item is nobody has told."""
+    field = '[1].content qa_stream'
+    for number, item in enumerate(check.a(list, content, field, 'a list')):
+        place = f'{field}[{number}]'
+        if not isinstance(item, list) or len(item) != 4:
+            raise check.bad(place, 'is not [..., second, question, answer]')
+        check.seconds(item[1], f'{place}[1]')
+        for part, what in ((2, 'a question'), (3, 'an answer')):
+            check.a(str, item[part], f'{place}[{part}]', what)
 
 
 def _offsets(path: Path) -> Sequence[int]:

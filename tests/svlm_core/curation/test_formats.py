@@ -233,6 +233,33 @@ def test_rows_of_training_are_held_to_what_training_reads(inside, tmp_path, caps
     assert told[2] == f'{file}: training rows, 3 rows, 2 with faults'
 
 
+ASKED_WITHIN = [[0, 2.0, 'Who kicks off?', 'Smith.'], [None, 3.5, 'And now?', 'Brown.']]
+
+
+@pytest.mark.parametrize(
+    ('asked', 'told'),
+    [
+        (ASKED_WITHIN, ''),
+        ([], ''),
+        ({'0': 'x'}, 'qa_stream is {"0": "x"}, not a list'),
+        ([['Who?', 'Smith.']], 'qa_stream[0] is not [..., second, question, answer]'),
+        ([*ASKED_WITHIN, [0, '2', 'Who?', 'He.']], 'qa_stream[2][1] is "2", not a number of'),
+        ([[0, 2.0, None, 'He.']], 'qa_stream[0][2] is null, not a question'),
+        ([[0, 2.0, 'Who?', ['He.']]], 'qa_stream[0][3] is ["He."], not an answer'),
+    ],
+)
+def test_questions_within_a_row_of_inf_stream_train_are_looked_at(asked, told, tmp_path):
+    film(tmp_path / 'a.mp4', 2)
+    row = training_row()
+    row[1]['content'][0]['qa_stream'] = asked
+    found = validate(write(tmp_path / 'train.jsonl', [training_row(), row], 'lines'))
+    assert (found.format, found.rows) == ('training rows', 2)
+    assert [fault.partition('[1].content ')[2][: len(told)] for fault in found.faults] == (
+        [told] if told else []
+    )
+    assert all('train.jsonl line 2: ' in fault for fault in found.faults)
+
+
 @pytest.mark.parametrize(
     ('text', 'told'),
     [
