@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from tyro.conf import Positional, arg
@@ -347,11 +348,19 @@ def _moved(moved: Callable[[float, str], None], stage: str, done: int, name: str
 
 def _told(tally: Tally) -> Iterator[str]:
     """What there is to say of a stage."""
+    from svlm_core.curation.alignment import DRIFT
     from svlm_core.curation.cleaning import ratios
 
-    counts = ', '.join(f'{count:g} {name}' for name, count in tally.counts.items())
+    added = {name: count for name, count in tally.counts.items() if name != DRIFT}
+    counts = ', '.join(f'{count:g} {name}' for name, count in added.items())
     left = f', {len(tally.left_out)} left out' if tally.left_out else ''
     yield f'{tally.stage:<10} {tally.videos} videos, {tally.done} now{left}: {counts}'
+    if drifts := {name: of[DRIFT] for name, of in tally.counted.items() if DRIFT in of}:
+        most = max(drifts, key=lambda name: abs(drifts[name]))
+        yield (
+            f'{"":<10} drift {median(drifts.values()):.2f} s at the median of {len(drifts)} '
+            f'videos, most {drifts[most]:.2f} s: {most}'
+        )
     if tally.stage == 'clean':
         shares = ', '.join(f'{share:.2%} {name}' for name, share in ratios(tally.counts).items())
         yield f'{"":<10} {shares} (published: 46.32% keep, 37.89% edit, 15.79% delete)'

@@ -62,9 +62,12 @@ def align(heard: Any, settings: Aligning) -> Product:
     }
     kept = {key: heard[key] for key in ('title', 'category', 'duration', 'language')}
     drift = _drift(transcript)
+    if drift is not None:
+        counts[DRIFT] = drift
     return Product({**kept, 'drift': drift, 'sentences': sentences}, counts, reason)
 
 
+DRIFT = 'drift'  # in seconds: to be compared between videos, not added up
 FAULTS = ('untimed', 'reversed', 'drifted', 'outside', 'unsure', 'backward')
 
 

@@ -68,13 +68,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class Tally:
-    """How far a stage is: videos, those done just now, those left out, and all it counted."""
+    """How far a stage is: videos, those done just now, those left out, and what it `counted`."""
 
     stage: str
     videos: int
     done: int
     left_out: dict[str, str]
-    counts: dict[str, float]
+    counted: dict[str, Mapping[str, float]]  # of each video
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """What it counted in all videos together."""
+        total = Counter[str]()
+        for counts in self.counted.values():
+            total.update(counts)
+        return dict(total)
 
     @property
     def failed(self) -> int:
@@ -235,11 +243,9 @@ def run_stage(
         manifest.record(name, stage.name, entry)
         moved(done + number, name)
     entries = {name: manifest[name][stage.name] for name in sources}
-    total = Counter[str]()
-    for entry in entries.values():
-        total.update(entry.counts)
     left_out = {name: entry.left_out for name, entry in entries.items() if entry.left_out}
-    return Tally(stage.name, len(names), len(waiting), left_out, dict(total))
+    counted: dict[str, Mapping[str, float]] = {name: of.counts for name, of in entries.items()}
+    return Tally(stage.name, len(names), len(waiting), left_out, counted)
 
 
 def is_video(path: Path) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
+import matches
 from svlm_core.curation.alignment import align
 from svlm_core.curation.pipeline import Product
 from svlm_core.curation.settings import Aligning
@@ -98,7 +100,34 @@ def test_a_video_with_too_many_words_out_of_place_is_left_out_with_the_reason():
 
 def test_words_that_lag_behind_their_segments_show_as_drift():
     late = [segment(n, n + 3, [n + 2.0, n + 2.5, 'late.']) for n in range(0, 30, 10)]
-    assert align(heard(*late), Aligning()).content['drift'] == 2.0
+    product = align(heard(*late), Aligning())
+    assert product.content['drift'] == product.counts['drift'] == 2.0
+    unknown = align(heard(segment(None, None, [1.0, 1.5, 'Kick'])), Aligning())
+    assert unknown.content['drift'] is None
+    assert 'drift' not in unknown.counts
+
+
+def test_the_video_that_drifts_most_is_told_and_drifts_are_not_added_up(
+    season, curate, tmp_path, capsys
+):
+    for name, seconds, late in (('a_vs_b', 130, 0.25), ('cup/final', 61, -1.0)):
+        found = matches.heard(seconds)
+        for part in found['segments']:
+            for word in part['words']:
+                word['start'] += late
+                word['end'] += late
+        matches.save(tmp_path / 'words' / f'{name}.json', found)
+    assert curate('', step='probe') == 0
+    assert curate('', '--transcripts', str(tmp_path / 'words'), step='transcribe') == 0
+    for _ in range(2):  # of what was done before it is told as well
+        capsys.readouterr()
+        assert curate('', step='align') == 0
+        told = capsys.readouterr().out
+        assert 'drift -0.38 s at the median of 2 videos, most -1.00 s: cup/final.mkv' in told
+        assert told.count('drift ') == 1
+    stages = [json.loads(line)['stages'] for line in (tmp_path / 'out/manifest.jsonl').open()]
+    drifts = [found['align']['counts']['drift'] for found in stages if 'align' in found]
+    assert drifts == [0.25, -1.0]
 
 
 def test_sentences_end_at_full_stops_at_silence_and_where_nothing_ends_them():
