@@ -6,12 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from svlm_core.commands.engine_flags import EngineFlags, introduction, load_engine
 from svlm_core.errors import SettingsError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from svlm_core.curation.pipeline import Stage
+    from svlm_core.engine import StreamingVLM
+    from svlm_core.evaluation.identity import Identity
+    from svlm_core.evaluation.vqa.run import Job, Maker, Outcome, Panel
 
 Benchmark = Literal['mvbench', 'videomme', 'longvideobench', 'ovobench', 'streamingbench']
 
@@ -27,7 +33,8 @@ class Vqa:
     The table goes to results.json, every answer to answers.jsonl. A run that was broken off goes
     on where it was; a folder that holds a run with other settings is refused. The exit status is
     1 where questions could not be asked: each says why, and is asked again by the next run.
-    Several machines share the work with --shard; the one that ends last makes the table.
+    Several machines share the work with --shard, the one that ends last making the table, or with
+    --ray, where the workers of a Ray cluster answer.
 
       svlm vqa ovobench --data OVO-Bench --output ovo --mode streaming
       svlm vqa mvbench --data MVBench --output mvbench --mode offline --protocol paper
@@ -48,24 +55,79 @@ class Vqa:
     shard: Annotated[
         str, arg(help='i/n: part i of n of the videos, into the same folder', metavar='I/N')
     ] = '1/1'
+    ray: Annotated[
+        str,
+        arg(
+            help='answer on a Ray cluster: its address, auto, or local; empty: in this process',
+            metavar='ADDRESS',
+        ),
+    ] = ''
     engine: Annotated[EngineFlags, arg(name='')] = field(default_factory=EngineFlags)
 
     def run(self) -> int:
         """Ask, print the table, and return the exit status. Raises SvlmError."""
         if self.limit is not None and self.limit < 1:
             raise SettingsError(f'--limit {self.limit} leaves no question')
-        settings = self.engine.settings()
-        from svlm_core.commands.console import errors, progress, screen, tell
-        from svlm_core.curation.manifest import Shard
+        from svlm_core.commands.console import screen
         from svlm_core.evaluation.vqa.benchmarks import choose
-        from svlm_core.evaluation.vqa.run import Job, carry_out
 
-        choose(self.benchmark, self.protocol, self.subtitles)  # tells a mistake before it loads
-        shard = Shard.parse(self.shard)
+        self.engine.settings()  # tells a mistake before it loads, as those that follow
+        choose(self.benchmark, self.protocol, self.subtitles)
+        job = self._job()
+        done = self._on_cluster(job) if self.ray else self._here(job)
+        if done.rows:
+            screen().print(table(done.rows))
+        else:
+            print(f'shard {self.shard} is done, others are not yet: no table', flush=True)
+        return int(bool(done.failed) or any(row['failed'] for row in done.rows))
+
+    def stage(self) -> Stage:
+        """What a worker of a cluster does with a video, the engine loaded."""
+        return self._panel(self._job())[0].stage(self._computes)
+
+    def _here(self, job: Job) -> Outcome:
+        from svlm_core.commands.console import tell
+
+        panel, engine = self._panel(job)
+        tell(introduction(engine.info))
+        return _gather(job, panel.identities, panel.answers)
+
+    def _on_cluster(self, job: Job) -> Outcome:
+        from svlm_core.curation.cluster import Cluster
+        from svlm_core.curation.pipeline import Stage, Workplace
+        from svlm_core.evaluation.identity import Identity
+        from svlm_core.evaluation.vqa.run import STAGE, by_stage
+
+        with Cluster(self.ray) as cluster:
+            rows = cluster.settings(self.stage, self._computes)
+            stage = Stage(
+                STAGE,
+                '',
+                rows,
+                lambda name, before: self.stage().make(name, before),
+                computes=self._computes,
+            )
+            place = Workplace(self.data, self.output)
+            identities = {name: Identity(**row) for name, row in rows.items()}
+            maker = by_stage(cluster.maker(self.stage), stage, place)
+            return _gather(job, identities, maker)
+
+    def _panel(self, job: Job) -> tuple[Panel, StreamingVLM]:
+        from svlm_core.evaluation.vqa.run import prepare
+
         flags = self.engine
         engine = load_engine(flags.model, flags.device, flags.dtype)
-        tell(introduction(engine.info))
-        job = Job(
+        return prepare(job, engine, flags.settings()), engine
+
+    @property
+    def _computes(self) -> bool:
+        return self.engine.device != 'cpu'
+
+    def _job(self) -> Job:
+        from svlm_core.curation.manifest import Shard
+        from svlm_core.evaluation.vqa.run import Job
+
+        return Job(
             benchmark=self.benchmark,
             data=self.data,
             output=self.output,
@@ -73,17 +135,22 @@ class Vqa:
             protocol=self.protocol,
             subtitles=self.subtitles,
             limit=self.limit,
-            shard=shard,
+            shard=Shard.parse(self.shard),
         )
-        with progress(errors(), None) as moved:
-            done = carry_out(
-                job, engine, settings, lambda n, of: moved(100 * n / of, f'{n} of {of} answers')
-            )
-        if done.rows:
-            screen().print(table(done.rows))
-        else:
-            print(f'shard {self.shard} is done, others are not yet: no table', flush=True)
-        return int(bool(done.failed) or any(row['failed'] for row in done.rows))
+
+
+def _gather(job: Job, identities: Mapping[str, Identity], maker: Maker) -> Outcome:
+    """Answer what is missing, and show how far that is."""
+    from svlm_core.commands.console import errors, progress
+    from svlm_core.evaluation.vqa.run import gather
+
+    with progress(errors(), None) as moved:
+        return gather(
+            job,
+            identities,
+            maker,
+            lambda done, of: moved(100 * done / max(of, 1), f'{done} of {of} answers'),
+        )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from svlm_core.config import StreamSettings
+from svlm_core.curation import pipeline
 from svlm_core.curation.manifest import Shard
+from svlm_core.curation.pipeline import Product, Stage, Workplace
 from svlm_core.engine import StreamingVLM
 from svlm_core.errors import FrameError, MemoryFull, SourceError
 from svlm_core.evaluation.identity import (
@@ -38,9 +40,12 @@ from svlm_core.timeline import write_whole
 
 LAST = 4  # newest frames that the baseline is shown (SimpleStream)
 RESULTS = 'results.json'
+STAGE = 'answer'
 
 Mode = Literal['streaming', 'offline']
 Said = Callable[[int, int], None]  # how many are answered, of how many
+Waiting = Sequence[tuple[str, Question]]  # who is to answer what, in order of time
+Maker = Callable[[Waiting], Iterator[Answered]]  # answers in any order
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,93 @@ class Outcome:
 
 
 def run(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) -> list[dict]:
-    """The rows of the table; see `carry_out`."""
-    return carry_out(job, engine, settings, said).rows
+    """Answer the questions of a job in this process; the rows of the table. See `gather`."""
+    panel = prepare(job, engine, settings)
+    return gather(job, panel.identities, panel.answers, said).rows
 
 
-def carry_out(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) -> Outcome:
-    """Answer the questions of a shard in the mode of the job, and by the baseline.
+def gather(job: Job, identities: Mapping[str, Identity], maker: Maker, said: Said) -> Outcome:
+    """Write the answers that are missing, as they are made; those of all shards make the table.
 
-    Raises SettingsError where the folder holds another run, and the errors of files and disks. A
-    question whose video cannot be read is written down with what is wrong with it.
+    `identities` are those of whoever answers, by name. Raises SettingsError where the folder holds
+    another run, and the errors of files and disks.
     """
+    benchmark, rules = choose(job.benchmark, job.protocol, job.subtitles)
+    questions = load(benchmark, job)
+    begin_folder(job.output, {name: identity.row() for name, identity in identities.items()})
+    file = AnswerFile(job.output, job.shard)
+    mine = [q for q in questions if job.shard.holds(_within(q.video, job.data))]
+    due = [(name, q) for name in identities for q in _in_time(mine, rules)]
+    waiting = [(name, q) for name, q in due if (q.id, name) not in file.answers]
+    done = len(due) - len(waiting)
+    said(done, len(due))
+    for number, answer in enumerate(maker(waiting), 1):
+        file.add(answer)
+        said(done + number, len(due))
+    failed = sum(bool(file.answers[q.id, name].error) for name, q in due)
+    answers = file.together([(q.id, name) for name in identities for q in questions])
+    if not answers:
+        return Outcome([], failed)
+    rows = [
+        row
+        for name, identity in identities.items()
+        for row in accuracy.rows(
+            benchmark, [a for a in answers if a.by == name], identity.row(), identity.seed
+        )
+    ]
+    write_whole(job.output / RESULTS, json.dumps({'rows': rows}, indent=1) + '\n')
+    return Outcome(rows, failed)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who answers the questions of a job: by its mode, and the baseline."""
+
+    job: Job
+    rules: Rules
+    questions: Sequence[Question]
+    asked: Sequence[tuple[Answering, Identity]]
+
+    @property
+    def identities(self) -> dict[str, Identity]:
+        return {who.name: identity for who, identity in self.asked}
+
+    def answers(self, waiting: Waiting) -> Iterator[Answered]:
+        """Answer one question after the other.
+
+        One whose video cannot be read is written down with what is wrong with it.
+        """
+        by_name = {who.name: (who, identity.digest) for who, identity in self.asked}
+        for name, question in waiting:
+            who, run = by_name[name]
+            yield replace(_answered(question, who, self.rules, self.job.data), run=run)
+
+    def stage(self, computes: bool) -> Stage:
+        """What a worker of a cluster does: all answers about a video."""
+        rows = {name: identity.row() for name, identity in self.identities.items()}
+        return Stage(STAGE, '', rows, lambda video, _: self._product(video), computes=computes)
+
+    def _product(self, video: str) -> Product:
+        of = [q for q in self.questions if _within(q.video, self.job.data) == video]
+        asked = [(name, q) for name in self.identities for q in _in_time(of, self.rules)]
+        return Product([asdict(answer) for answer in self.answers(asked)])
+
+
+def by_stage(maker: pipeline.Maker, stage: Stage, place: Workplace) -> Maker:
+    """Answer as a stage of `Panel`, on a cluster; a video of which anything is missing anew."""
+
+    def made(waiting: Waiting) -> Iterator[Answered]:
+        wanted = {(question.id, name) for name, question in waiting}
+        videos = dict.fromkeys(_within(question.video, place.videos) for _, question in waiting)
+        for _, product in maker(stage, place, videos):
+            answers = (Answered.from_json(json.dumps(one)) for one in product.content)
+            yield from (answer for answer in answers if (answer.id, answer.by) in wanted)
+
+    return made
+
+
+def prepare(job: Job, engine: StreamingVLM, settings: StreamSettings) -> Panel:
+    """Who answers. Raises SettingsError, and SourceError for files that are not as published."""
     benchmark, rules = choose(job.benchmark, job.protocol, job.subtitles)
     questions = load(benchmark, job)
     pixels = rules.pixels.within(settings.max_vision_tokens)
@@ -95,23 +177,7 @@ def carry_out(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Sa
         _answering(job.mode, engine, rules, settings, pixels, questions, shared),
         _last_frames(engine, rules, settings, pixels, shared),
     ]
-    begin_folder(job.output, {who.name: identity.row() for who, identity in asked})
-    file = AnswerFile(job.output, job.shard)
-    mine = [q for q in questions if job.shard.holds(_within(q.video, job.data))]
-    _ask_all(asked, mine, rules, file, job.data, said)
-    failed = sum(bool(file.answers[q.id, who.name].error) for who, _ in asked for q in mine)
-    answers = file.together([(q.id, who.name) for who, _ in asked for q in questions])
-    if not answers:
-        return Outcome([], failed)
-    rows = [
-        row
-        for who, identity in asked
-        for row in accuracy.rows(
-            benchmark, [a for a in answers if a.by == who.name], identity.row(), identity.seed
-        )
-    ]
-    write_whole(job.output / RESULTS, json.dumps({'rows': rows}, indent=1) + '\n')
-    return Outcome(rows, failed)
+    return Panel(job, rules, questions, asked)
 
 
 def load(benchmark: Benchmark, job: Job) -> list[Question]:
@@ -178,25 +244,10 @@ def _asks(question: Question, rules: Rules) -> Iterator[Any]:
     yield rules.ask(question, [text for _, _, text in lines])
 
 
-def _ask_all(
-    asked: Sequence[tuple[Answering, Identity]],
-    questions: Sequence[Question],
-    rules: Rules,
-    file: AnswerFile,
-    data: Path,
-    said: Said,
-) -> None:
-    """Ask what was not answered yet: video by video, in order of time."""
+def _in_time(questions: Sequence[Question], rules: Rules) -> list[Question]:
+    """Questions in the order in which they are asked: video by video, in order of time."""
     first = {q.video: n for n, q in reversed([*enumerate(questions)])}
-    order = sorted(questions, key=lambda q: (first[q.video], rules.first(q), q.end or 0.0))
-    total, done = len(asked) * len(questions), 0
-    for who, identity in asked:
-        for question in order:
-            said(done, total)
-            done += 1
-            if (question.id, who.name) not in file.answers:
-                file.add(replace(_answered(question, who, rules, data), run=identity.digest))
-    said(total, total)
+    return sorted(questions, key=lambda q: (first[q.video], rules.first(q), q.end or 0.0))
 
 
 def _answered(question: Question, who: Answering, rules: Rules, data: Path) -> Answered:

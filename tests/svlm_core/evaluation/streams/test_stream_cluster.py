@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from clerk import Clerk
 from games import inf_streams
 from svlm_core import cli
 from svlm_core.curation import cluster
-from svlm_core.curation.pipeline import Product, Stage
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec('ray') is None, reason='no Ray here')
 
@@ -39,32 +36,6 @@ def caption(tmp_path: Path, monkeypatch) -> Callable[..., int]:
 def left(folder: Path) -> dict[str, bytes]:
     files = [path for path in folder.rglob('*') if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-class Clerk:
-    """Stands for a cluster: what workers do is done here, and all they hand over is JSON."""
-
-    def __init__(self, address: str) -> None:
-        assert address == 'clerk'
-
-    def __enter__(self) -> Clerk:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def settings(self, load: Callable[[], Stage], computes: bool) -> Any:
-        assert not computes
-        return json.loads(json.dumps(load().settings))
-
-    def maker(self, load: Callable[[], Stage]) -> Callable[..., Iterator[tuple[str, Product]]]:
-        def made(stage, place, waiting):
-            worker = load()
-            assert json.loads(json.dumps(worker.settings)) == stage.settings
-            for name in reversed([*waiting]):  # workers end in any order
-                yield name, Product(**json.loads(json.dumps(asdict(worker.make(name, None)))))
-
-        return made
 
 
 def test_what_workers_hand_over_is_written_as_one_machine_writes_it(

@@ -18,7 +18,7 @@ from svlm_core.curation.manifest import Shard
 from svlm_core.evaluation.identity import RUN
 from svlm_core.evaluation.vqa.answers import FILE, Answered, AnswerFile
 from svlm_core.evaluation.vqa.protocol import Reading
-from svlm_core.evaluation.vqa.run import RESULTS, Job, Outcome, carry_out
+from svlm_core.evaluation.vqa.run import RESULTS, Job, Outcome, gather, prepare
 from svlm_core.timeline import as_line
 
 # Dies of SIGKILL when it has written an answer and the half of another one.
@@ -63,7 +63,8 @@ def asked(published, tiny, tmp_path):
             protocol='official',
             shard=Shard.parse(shard),
         )
-        return carry_out(job, tiny, suited('robot', None), lambda done, of: None)
+        panel = prepare(job, tiny, suited('robot', None))
+        return gather(job, panel.identities, panel.answers, lambda done, of: None)
 
     return run
 
