@@ -68,7 +68,9 @@ def test_every_video_has_the_captions_that_it_has_alone(videos, finished, tmp_pa
         together = [json.loads(line) for line in finished[f'caption/{name}.jsonl'].splitlines()]
         assert together == [{**row, 'camera': name} for row in alone]
         assert Record.from_json(json.dumps(together[0])).camera == name
-    assert finished.keys() == {'manifest.jsonl', 'caption/run.json'} | {
+    accounts = {name for name in finished if name.startswith('settings/')}
+    assert {name.split('-')[0] for name in accounts} == {'settings/caption', 'settings/code'}
+    assert finished.keys() - accounts == {'manifest.jsonl', 'caption/run.json'} | {
         f'caption/{name}.jsonl' for name in NAMES
     }
 
