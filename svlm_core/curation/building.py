@@ -29,14 +29,14 @@ ALL = 'all'  # categories together
 
 @dataclass(frozen=True)
 class Game:
-    """A video, with the segments of it that are judged, each as places among its words."""
+    """A video, with the segments of it that are judged: start, and places among its words."""
 
     video: str
     title: str
     category: str
     duration: float
     words: Sequence[list[Any]]
-    segments: Sequence[tuple[int, int]]
+    segments: Sequence[tuple[int, int, int]]
 
 
 def build_eval(place: Workplace, settings: Building) -> list[dict[str, Any]]:
@@ -53,9 +53,10 @@ def build_eval(place: Workplace, settings: Building) -> list[dict[str, Any]]:
     with whole(folder / WORDS) as words, whole(folder / CLIPS) as clips:
         for game in _games(place, names, settings):
             words.write(_line(game, game.words))
-            for first, last in game.segments:
+            for start, first, last in game.segments:
                 before = ' '.join(word[2] for word in game.words[:first])
-                clips.write(_line(game, game.words[first:last], preasr=before))
+                inside = [[max(s, start), e, text] for s, e, text in game.words[first:last]]
+                clips.write(_line(game, inside, preasr=before))
             rows.append(_row(game, settings))
         if not rows:  # and what was there before stays
             raise CurationError(
@@ -80,14 +81,14 @@ def _games(place: Workplace, names: Sequence[str], settings: Building) -> Iterat
 
 def _segments(
     words: Sequence[list[Any]], duration: float, settings: Building
-) -> Iterator[tuple[int, int]]:
+) -> Iterator[tuple[int, int, int]]:
     """Whole segments with enough words; a word belongs to the one in which it ends."""
     ends = [word[1] for word in words]
     last = math.floor(duration + 1e-6) - settings.segment
     for start in range(0, last + 1, settings.segment):
         first, stop = bisect_right(ends, start), bisect_right(ends, start + settings.segment)
         if stop - first >= settings.min_words:
-            yield first, stop
+            yield start, first, stop
 
 
 def _line(game: Game, words: Sequence[list[Any]], **more: str) -> str:
@@ -102,7 +103,7 @@ def _row(game: Game, settings: Building) -> dict[str, Any]:
         'seconds': game.duration,
         'segments': len(game.segments),
         'segment_seconds': len(game.segments) * settings.segment,
-        'words': sum(last - first for first, last in game.segments),
+        'words': sum(last - first for _, first, last in game.segments),
     }
 
 

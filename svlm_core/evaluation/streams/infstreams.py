@@ -8,6 +8,7 @@ the windows of `score_all_clips.jsonl`, or where there is no such file segments 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from svlm_core.errors import SourceError
@@ -28,20 +29,25 @@ QUERY = (
 def read(folder: Path, begin: int = BEGIN, segment: int = SEGMENT) -> Benchmark:
     """The benchmark in a folder of official files; `begin` and `segment` are in seconds.
 
-    Windows before `begin` are no part of it. Raises SourceError, naming file, line and field.
+    Windows in which something is said by `begin` are no part of it; a word that is being said
+    then belongs to the window in which it ends. Raises SourceError, naming file, line and field.
     """
-    words, clips = folder / WORDS, folder / CLIPS
+    official = files(folder)
+    words, last = official[0], official[-1]
     games = {game.video: game for game in read_references(words)}
-    files = (words, clips) if clips.is_file() else (words,)
-    every = read_windows(files[-1], segment, MIN_WORDS)
+    every = read_windows(last, segment, MIN_WORDS)
     for video in games:
         inside(video, words)
     for window in every:
         if window.video not in games:
-            raise SourceError(f'{clips}: {words.name} has no words of {window.video}')
-    windows = tuple(window for window in every if window.start >= begin)
+            raise SourceError(f'{last}: {words.name} has no words of {window.video}')
+    windows = tuple(
+        replace(window, start=max(window.start, begin))
+        for window in every
+        if window.said[0].end > begin < window.end
+    )
     if not windows:
-        raise SourceError(f'{files[-1]} has no window from {begin} s on: give an earlier --begin')
+        raise SourceError(f'{last} has no window from {begin} s on: give an earlier --begin')
 
     def stretches(setting: Setting) -> list[Stretch]:
         return [
@@ -50,7 +56,15 @@ def read(folder: Path, begin: int = BEGIN, segment: int = SEGMENT) -> Benchmark:
             for start, end in _spans(of, setting, begin, segment)
         ]
 
-    return Benchmark('inf-streams', folder, files, windows, stretches, lambda stretch: QUERY, TASK)
+    return Benchmark(
+        'inf-streams', folder, official, windows, stretches, lambda stretch: QUERY, TASK
+    )
+
+
+def files(folder: Path) -> tuple[Path, ...]:
+    """The words of all games, and the windows where they are given."""
+    words, clips = folder / WORDS, folder / CLIPS
+    return (words, clips) if clips.is_file() else (words,)
 
 
 def said_before(game: Reference, second: float) -> str:

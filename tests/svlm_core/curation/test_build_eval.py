@@ -40,6 +40,22 @@ def test_windows_of_100_s_with_enough_words_become_a_benchmark(curate, heard_out
         assert cli.main(['curate', 'validate', str(folder / name)]) == 0
 
 
+def test_a_word_that_is_being_said_when_a_window_begins_does_not_make_it_begin_earlier(
+    curate, heard_out
+):
+    assert build(curate, '--segment', '5', '--min-words', '5') == 0
+    folder = heard_out / 'eval'
+    said = [
+        word
+        for line in (folder / 'eval_all_metadata.jsonl').read_text().splitlines()
+        for word in json.loads(line)['content']
+    ]
+    assert any(start < 5 < end for start, end, _ in said), 'as it was heard'
+    window = infstreams.read(folder, begin=5).windows[0]
+    assert (window.video, window.start) == ('a_vs_b.mp4', 5)
+    assert not any(window.start % 5 for window in infstreams.read(folder, begin=0).windows)
+
+
 def test_what_was_said_before_a_window_goes_with_it(curate, heard_out):
     assert build(curate, '--segment', '30', '--min-words', '70') == 0
     lines = (heard_out / 'eval' / 'score_all_clips.jsonl').read_text().splitlines()

@@ -39,6 +39,22 @@ def test_windows_are_the_published_ones_or_are_cut_from_the_words(tmp_path):
     assert [(s.start, s.end) for s in cut.stretches('windows')] == [(100, 200), (200, 300)]
 
 
+def test_a_window_whose_first_word_is_being_said_when_captions_begin_is_judged(tmp_path):
+    folder = inf_streams(tmp_path)
+    clips = [
+        json.loads(row) for row in (folder / 'score_all_clips.jsonl').read_text().splitlines()
+    ]
+    clips[0]['content'][0] = [9.8, 10.2, 'Now']
+    lines(folder / 'score_all_clips.jsonl', *clips)
+    every = infstreams.read(folder, begin=10)
+    assert [(w.start, w.end) for w in every.windows[:2]] == [(10, 15), (15, 20)]
+    assert every.windows[0].said[0].text == 'Now'
+    assert every.stretches('windows')[0].start == 10
+    # Later, something has been said before: it is not judged any more.
+    later = infstreams.read(folder, begin=11)
+    assert [w.start for w in later.windows if w.video == clips[0]['video']] == [15]
+
+
 def test_no_chunk_is_captioned_in_which_nothing_is_judged(tmp_path):
     folder = inf_streams(tmp_path, 30)
     rows = (folder / 'score_all_clips.jsonl').read_text().splitlines()
