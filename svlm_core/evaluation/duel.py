@@ -104,6 +104,20 @@ class Result:
             'dropped': sorted({name for answer in answers for name in answer.dropped}),
         }
 
+    def won(self, seed: int) -> tuple[float, Interval]:
+        """The share of votes for A of all that were asked for, and its interval, as `rate` has it.
+
+        This is what LiveSports-3K counts: draws and invalid votes are not won.
+        """
+        for_a, asked = dict[str, float](), dict[str, int]()
+        for score in self.scores:
+            video = score.window.video
+            for_a[video] = for_a.get(video, 0) + score.votes.count(1)
+            asked[video] = asked.get(video, 0) + 2
+        total = sum(asked.values())
+        won = sum(for_a.values()) / total if total else float('nan')
+        return won, ratio_interval(list(for_a.values()), list(asked.values()), seed)
+
     def summary(self, seed: int) -> dict[str, Any]:
         """Win rates per video and of all, as published, and all that was not judged."""
         rate, interval = self.rate(seed)

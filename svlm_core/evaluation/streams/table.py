@@ -7,6 +7,7 @@ Every vote of every pair is kept in `scores/A against B.jsonl`, the table in `re
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.errors import SettingsError, SourceError
+from svlm_core.evaluation.bootstrap import Interval
 from svlm_core.evaluation.duel import Result, duel
 from svlm_core.evaluation.identity import RUN, Identity, account, file_hash
 from svlm_core.evaluation.judging import Judge
@@ -109,13 +111,13 @@ def _counted(result: Result, seed: int) -> dict[str, Any]:
     `win_rate` is the share of valid votes, a draw being half. `official` is what LiveSports-3K
     counts: votes won of all that were asked, so that draws and invalid votes are not won.
     """
-    rate, interval = result.rate(seed)
+    (rate, interval), (won, of_won) = result.rate(seed), result.won(seed)
     votes = [vote for score in result.scores for vote in score.votes]
-    known, asked = rate == rate, 2 * len(result.scores)
     return {
-        'win_rate': 100 * rate if known else None,
-        'interval': [100 * limit for limit in interval] if known else None,
-        'official': 100 * sum(vote == 1 for vote in votes) / asked if asked else None,
+        'win_rate': _percent(rate),
+        'interval': _percents(interval),
+        'official': _percent(won),
+        'official_interval': _percents(of_won),
         'videos': len({score.window.video for score in result.scores}),
         'windows': len(result.scores),
         'votes': len(votes),
@@ -124,6 +126,14 @@ def _counted(result: Result, seed: int) -> dict[str, Any]:
         'not_shown': [_place(window) for window in result.not_shown],
         'judge_reported': result.reported(),
     }
+
+
+def _percent(share: float) -> float | None:
+    return None if math.isnan(share) else 100 * share
+
+
+def _percents(interval: Interval) -> list[float] | None:
+    return None if math.isnan(interval[0]) else [100 * limit for limit in interval]
 
 
 def _parts(result: Result) -> Iterator[tuple[str, Result]]:

@@ -82,6 +82,8 @@ def test_the_interval_is_over_videos_and_draws_are_half_a_vote(league):
     # both games have two windows and four votes; those of soccer are draws
     assert (every['videos'], every['windows'], every['votes'], every['draws']) == (2, 4, 8, 4)
     assert every['official'] == 50  # where a draw is not won
+    assert every['official_interval'] == [0, 100]
+    assert basketball['official_interval'] == [100, 100]
     scores = (league / 'out' / 'scores' / 'ours against bad.jsonl').read_text().splitlines()
     assert [json.loads(row)['winner'] for row in scores] == ['A', 'A', 'equal', 'equal']
     assert json.loads(scores[0])['category'] == 'basketball'
@@ -162,8 +164,10 @@ def test_in_livesports_who_says_nothing_loses_and_what_is_missing_is_told(tmp_pa
     every, cricket, golf = results(tmp_path)
     # the first place wins event 1 once for each; event 2 is lost twice
     assert (every['win_rate'], every['official'], every['windows']) == (25, 25, 2)
+    assert every['official_interval'] == [25, 25]  # of one video
     assert (cricket['category'], cricket['win_rate']) == ('Cricket', 25)
     assert (golf['win_rate'], golf['interval'], golf['windows']) == (None, None, 0)
+    assert (golf['official'], golf['official_interval']) == (None, None)
     assert every['not_shown'] == [{'video': 'ZZ', 'start': 1, 'end': 5, 'event': '7'}]
 
 
