@@ -82,16 +82,20 @@ def of_stream(settings: StreamSettings, mode: str, **rest: Any) -> Identity:
 
 def model_identity(engine: StreamingVLM) -> dict[str, Any]:
     """What a model is: its name, a hash over all of its weights, and where and how it runs."""
-    info, folder = engine.info, engine.model.folder
-    weights = sorted(folder.glob('*.safetensors'))
+    info = engine.info
     return {
         'name': info.model,
-        'sha256': file_hash([folder / 'config.json', *weights]),
+        'sha256': weights_hash(engine.model.folder),
         'parameters': info.parameters,
         'device': device_name(info.device),
         'dtype': info.dtype,
         'attention': info.attention,
     }
+
+
+def weights_hash(folder: Path) -> str:
+    """A hash over the config and all weights of a checkpoint. Raises SourceError."""
+    return file_hash([folder / 'config.json', *sorted(folder.glob('*.safetensors'))])
 
 
 def device_name(device: str) -> str:

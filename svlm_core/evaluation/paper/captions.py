@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from svlm_core.card import differences, suited
+from svlm_core.card import EMBEDDED, differences, suited
 from svlm_core.curation.manifest import Shard
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.identity import (
@@ -18,8 +18,9 @@ from svlm_core.evaluation.identity import (
     file_hash,
     model_identity,
     of_stream,
+    weights_hash,
 )
-from svlm_core.evaluation.paper.items import CHUNK, INF, Contestant
+from svlm_core.evaluation.paper.items import CHUNK, INF, LIVE, Contestant
 from svlm_core.evaluation.paper.setup import Setup, Voice
 from svlm_core.evaluation.paper.standins import scaled
 from svlm_core.evaluation.sitting import spread
@@ -36,7 +37,8 @@ from svlm_core.evaluation.streams.running import caption_all
 from svlm_core.evaluation.windows import CAPTIONS
 
 PUBLISHED = {'policy': 'streaming', 'text_refresh_interval': None}  # of StreamingVLM
-BASE_TEMPERATURE = 0.7  # of Qwen and LiveCC, as published
+BASES, BASE_TEMPERATURE = ('qwen', 'livecc'), 0.7  # as published
+FILES = {INF: infstreams.files, LIVE: livesports.files}
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,22 @@ class Job:
 
 
 def job_of(contestant: Contestant, name: str, data: Path, setup: Setup) -> Job:
-    """The job that captions a benchmark in folder `data` with a contestant."""
+    """The job that captions a benchmark in folder `data` with a contestant.
+
+    Captions are found again by what made them and of what: the weights, or the model behind its
+    endpoint, all settings, and the official files. Raises SourceError.
+    """
     who, size = contestant, setup.size
     asked = who.setting == 'windows'
     voice = setup.commentator if asked else None
     model = None if asked else setup.model(who.model)
     if size is not None:
         who = scaled(who, size)
-    named = voice.name if voice else who.model
-    told = {**asdict(who), 'model': named if size is None else str(model), 'captions': ''}
+    elif who.model in BASES:
+        sampling = {'temperature': BASE_TEMPERATURE}
+        who = replace(who, settings={**who.settings, 'sampling': sampling})
+    made = [voice.name, voice.base_url] if voice else weights(model)
+    told = {**asdict(who), 'model': made, 'data': file_hash(FILES[name](data)), 'captions': ''}
     if name != INF:  # events are captioned one by one in every setting
         told |= {'setting': '', 'chunk': 0}
     elif who.setting == 'endless':
@@ -146,10 +155,7 @@ def _asked(job: Job, voice: Voice, data: dict[str, Any]) -> tuple[Captioner, Ide
 
 def _watching(job: Job, benchmark: Benchmark, data: dict[str, Any]) -> tuple[Captioner, Identity]:
     who, engine = job.contestant, load(job.model, job.device)
-    more: dict[str, Any] = {}
-    if not job.tiny and who.model in ('qwen', 'livecc'):
-        more = {'sampling': {'temperature': BASE_TEMPERATURE}}
-    settings = suited('robot', job.model, **{**PUBLISHED, **who.settings, **more})
+    settings = suited('robot', job.model, **{**PUBLISHED, **who.settings})
     query = (lambda stretch: settings.query) if job.tiny else benchmark.query
     told = {'previous': who.previous, 'retrieved': who.retrieved, 'chunk': who.chunk}
     identity = of_stream(
@@ -161,6 +167,12 @@ def _watching(job: Job, benchmark: Benchmark, data: dict[str, Any]) -> tuple[Cap
     )
     identity = replace(identity, settings={**differences(settings), **told})
     return by_engine(engine, settings, query, who.previous, who.retrieved), identity
+
+
+@lru_cache
+def weights(model: Path | None) -> str:
+    """What a model is, by the hash in its identity; its files are read once in a run."""
+    return weights_hash(model or EMBEDDED)
 
 
 @lru_cache(maxsize=1)

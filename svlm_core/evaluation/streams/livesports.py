@@ -30,9 +30,7 @@ _TIMED = Listed(Span(ordered=False), least=1)
 
 def read(folder: Path) -> Benchmark:
     """The benchmark in a folder of official files. Raises SourceError, naming line and field."""
-    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
-    if path is None:
-        raise SourceError(f'{folder} has none of {", ".join(FILES)}')
+    (path,) = files(folder)
     windows, stretches = list[Window](), dict[str, Stretch]()
     for line, row in located(path):
         fits(row, EVENT_FILE, path, line)
@@ -57,6 +55,14 @@ def read(folder: Path) -> Benchmark:
         return list(stretches.values())
 
     return Benchmark('livesports', folder, (path,), tuple(windows), every, _query, ALIGNED)
+
+
+def files(folder: Path) -> tuple[Path, ...]:
+    """The file of the events. Raises SourceError where there is none."""
+    path = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise SourceError(f'{folder} has none of {", ".join(FILES)}')
+    return (path,)
 
 
 def _query(stretch: Stretch) -> str:
