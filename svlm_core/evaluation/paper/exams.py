@@ -12,6 +12,7 @@ from svlm_core.evaluation.bootstrap import interval, mean
 from svlm_core.evaluation.identity import digest, model_identity, of_stream
 from svlm_core.evaluation.kept import keep, read_kept
 from svlm_core.evaluation.paper.captions import load
+from svlm_core.evaluation.paper.inplace import of_model
 from svlm_core.evaluation.paper.items import EXAMS_BY_COLUMN, Item
 from svlm_core.evaluation.paper.setup import EXAM, Setup
 from svlm_core.evaluation.paper.standins import Size
@@ -66,6 +67,7 @@ def synthetic(item: Item, label: str, setup: Setup, size: Size) -> dict[str, Any
         data={'name': 'synthetic worlds', 'worlds': seeds, 'seconds': size.seconds, 'clip': CLIP},
         seed=setup.seed,
     )
+    who = of_model(item.rows[label].model, setup)
     return {
         'item': item.name,
         'label': label,
@@ -73,7 +75,7 @@ def synthetic(item: Item, label: str, setup: Setup, size: Size) -> dict[str, Any
         'value': mean(shares),
         'value_ci': list(interval(shares, setup.seed)),
         'published': None,
-        'stand_in': f'{setup.stand_in(item.rows[label].model)}; its questions for all benchmarks',
+        'stand_in': f'{who}; synthetic questions stand for all benchmarks',
         'questions': sum(map(len, found)),
         'kinds': {
             kind: 100 * mean([float(a.right) for of in found for a in of if a.skill == kind])

@@ -66,7 +66,9 @@ def _section(content: Mapping[str, Any]) -> str:
 
 
 def _stand_ins(content: Mapping[str, Any]) -> set[str]:
-    return {f'Stand-in: {row["stand_in"]}.' for row in content['rows'] if row['stand_in']}
+    """What was run in place of what the paper ran, each thing once."""
+    told = {part for row in content['rows'] for part in row['stand_in'].split('; ')}
+    return {f'Stand-in: {part}.' for part in told if part}
 
 
 def _missing(content: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from svlm_core.errors import SettingsError, SourceError
 from svlm_core.evaluation.identity import account, begin_folder, revision, versions
 from svlm_core.evaluation.paper import exams, speed, wins
 from svlm_core.evaluation.paper.captions import make_all
+from svlm_core.evaluation.paper.inplace import of_model
 from svlm_core.evaluation.paper.items import INF, LIVE, Item
 from svlm_core.evaluation.paper.published import EXAMS, MOMENTS
 from svlm_core.evaluation.paper.report import write_report
@@ -106,7 +107,7 @@ def _sources(item: Item, setup: Setup) -> dict[str, str]:
     """Where the models of an item, and everything it is compared with, came from."""
     if setup.size is not None:
         models = dict.fromkeys(who.model for who in item.rows.values())
-        return {name: setup.stand_in(name) for name in models}
+        return {name: of_model(name, setup) for name in models}
     given = setup.sources
     return {str(need): given.place(need) for need in needs(item, given) if given.has(need)}
 

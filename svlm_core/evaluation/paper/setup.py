@@ -12,11 +12,11 @@ from svlm_core.evaluation.judges import by_agreement, by_model
 from svlm_core.evaluation.judging import Judge
 from svlm_core.evaluation.paper.items import Contestant
 from svlm_core.evaluation.paper.sources import (
+    LAB,
     TRAINED,
     Sources,
     cell_needs,
     from_lab,
-    lab_command,
     lacking,
 )
 from svlm_core.evaluation.paper.standins import Size
@@ -64,14 +64,6 @@ class Setup:
             return self.sources.weights[name]
         return from_lab(name, self.sources.lab)
 
-    def stand_in(self, name: str) -> str:
-        """What a row of a model is in truth; empty where it is what the paper has."""
-        if self.size is None:
-            return ''
-        model = from_lab(name, self.sources.lab)
-        who = f'{model} of the laboratory' if model else 'svlm-tiny'
-        return f'{who} on synthetic worlds, limits scaled, stands in'
-
     def lacks(self, contestant: Contestant, column: str) -> dict[str, str]:
         """What a value lacks, and how to get it."""
         if self.size is None:
@@ -79,5 +71,5 @@ class Setup:
             return {str(need): need.how for need in lacking(wanted, self.sources)}
         name = contestant.model
         if name in TRAINED and from_lab(name, self.sources.lab) is None:
-            return {f'a model of the laboratory for {name}': lab_command(name)}
+            return {f'a model of the laboratory for {name}': LAB}
         return {}

@@ -13,6 +13,7 @@ from svlm_core.config import Policy
 from svlm_core.errors import DeviceFull, MemoryFull
 from svlm_core.evaluation.identity import model_identity, of_stream
 from svlm_core.evaluation.paper.captions import load
+from svlm_core.evaluation.paper.inplace import of_model
 from svlm_core.evaluation.paper.items import Item
 from svlm_core.evaluation.paper.setup import Setup
 from svlm_core.timeline import make_folder, write_lines
@@ -58,7 +59,7 @@ def measure(item: Item, label: str, setup: Setup) -> list[dict[str, Any]]:
             'value': value,
             'value_ci': None,
             'published': item.published[label].get(column),
-            'stand_in': setup.stand_in(who.model),
+            'stand_in': of_model(who.model, setup),
             'seconds': len(chunks),
             'problem': problem,
             **identity,

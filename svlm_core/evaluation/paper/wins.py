@@ -11,6 +11,7 @@ from typing import Any
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.identity import file_hash
 from svlm_core.evaluation.paper.captions import Job, job_of, read
+from svlm_core.evaluation.paper.inplace import of_win_rate
 from svlm_core.evaluation.paper.items import COLUMNS, INF, Column, Contestant, Item
 from svlm_core.evaluation.paper.published import GPT, PARTS
 from svlm_core.evaluation.paper.setup import Setup
@@ -86,18 +87,26 @@ def _column(
 
 
 def _row(item: Item, row: dict[str, Any], column: str, of: Column, setup: Setup) -> dict[str, Any]:
-    """A row of the item. LiveSports-3K has its own rule, of which there is no interval."""
+    """A row of the item. LiveSports-3K has a rule of its own."""
     games = of.benchmark == INF
     return {
         'item': item.name,
         'label': row['a'],
         'column': column,
         'value': row['win_rate'] if games else row['official'],
-        'value_ci': row['interval'] if games else None,
+        'value_ci': row['interval'] if games else row['official_interval'],
         'published': item.published[row['a']][column],
-        'stand_in': setup.stand_in(item.rows[row['a']].model),
+        'stand_in': _in_place(item.rows[row['a']], of, setup),
         **row,
     }
+
+
+def _in_place(who: Contestant, of: Column, setup: Setup) -> str:
+    """What was run in place of what the paper ran, for a row and a column."""
+    made = [who] if _imported(who, of, setup) is None else []
+    if them := _maker(of, setup):
+        made.append(them)
+    return of_win_rate(who, made, of.benchmark, setup)
 
 
 def _ours(
