@@ -26,12 +26,16 @@ QUIZ: dict[str, Any] = {'policy': 'full_attention', 'ask_tokens': 64}  # setting
 
 @dataclass(frozen=True)
 class Quiz:
-    """One exam of a model: questions about chunks of `clip` seconds of the first `seconds`."""
+    """One exam of a model: questions about chunks of `clip` seconds of the first `seconds`.
+
+    The model sees the last `shown` seconds of each; None: all of it.
+    """
 
     model: Path | None
     seed: int
     seconds: int
     clip: int
+    shown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,12 @@ def answered(engine: StreamingVLM, quiz: Quiz) -> Iterator[Answered]:
     prompt = Prompt(engine.tokenizer, settings)
     room = whole_stream(prompt, settings, quiz.clip)
     stream, story = engine.open(replace(settings, capacity=room)), Story(quiz.seed)
+    shown = quiz.shown or quiz.clip
     for number in range(CHUNKS):
         first = number * max(quiz.seconds - quiz.clip, 0) // CHUNKS
         seconds = range(first, first + quiz.clip)
         stream.reset()
-        for _ in with_gold_history(stream, story, seconds, settings.query):
+        for _ in with_gold_history(stream, story, seconds[-shown:], settings.query):
             continue
         for kind in QUESTIONS:
             question = ask(kind, [story.second(second) for second in seconds])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from svlm_core.evaluation.paper.exams import below
 from svlm_core.evaluation.paper.items import INF, ITEMS, LIVE
 from svlm_core.evaluation.paper.setup import Setup
 from svlm_core.timeline import write_whole
@@ -51,11 +52,11 @@ def _section(content: Mapping[str, Any]) -> str:
     lines = ''.join(
         f'<tr><th>{escape(label)}</th>'
         + ''.join(
-            _cell(measured.get((label, column)), item.published[label].get(column))
+            _cell(measured.get((label, column)), item.published.get(label, {}).get(column))
             for column in columns
         )
         + '</tr>'
-        for label in item.rows
+        for label in _labels(content)
     )
     told = [escape(note) for note in (item.note, *sorted(_stand_ins(content))) if note]
     notes = ''.join(f'<p class="soft">{line}</p>' for line in (*told, *_missing(content)))
@@ -63,6 +64,14 @@ def _section(content: Mapping[str, Any]) -> str:
         f'<section id="{item.name}"><h2>{escape(_name(item.name))}: {escape(item.title)}</h2>'
         f'<div><table><tr><th></th>{head}</tr>{lines}</table></div>{notes}</section>\n'
     )
+
+
+def _labels(content: Mapping[str, Any]) -> list[str]:
+    """The rows of the table: those of the paper, with baselines below each."""
+    rows = ITEMS[content['item']].rows
+    shown = rows.keys() | {row['label'] for row in content['rows']}
+    every = [line for label in rows for line in (label, below(label))]
+    return [line for line in every if line in shown]
 
 
 def _stand_ins(content: Mapping[str, Any]) -> set[str]:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,55 +52,80 @@ def carry_out(items: Sequence[Item], setup: Setup, said: Said) -> list[dict[str,
     return found
 
 
+@dataclass
+class Found:
+    """What came of an item: its rows, values that are missing, and what went wrong."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    missing: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def lack(self, cells: Iterable[Cell], lacks: Mapping[str, str]) -> None:
+        """Note that these values cannot be had, and what they lack."""
+        self.missing += [{'label': c.label, 'column': c.column, 'lacks': lacks} for c in cells]
+
+
 def _item(item: Item, data: wins.Data, setup: Setup, said: Said) -> dict[str, Any]:
     """What is in the file of an item, which is kept where it is complete."""
     path, made_of = setup.folder / f'{item.name}.json', _sources(item, setup)
     held = _held(path)
-    if held and held['sources'] != made_of and not held['missing']:
-        raise SettingsError(f'{path} was made of other sources: choose another --output')
-    if held and not held['missing']:
+    if held and not held['missing'] and not held['problems']:
+        if held['sources'] != made_of:
+            raise SettingsError(f'{path} was made of other sources: choose another --output')
         return held
-    cells = [Cell(label, column) for label, of in item.published.items() for column in of]
-    missing = [
-        {'label': cell.label, 'column': cell.column, 'lacks': lacks}
-        for cell in cells
-        if (lacks := setup.lacks(item.rows[cell.label], cell.column))
-    ]
-    absent = {(gap['label'], gap['column']) for gap in missing}
-    able = [cell for cell in cells if (cell.label, cell.column) not in absent]
-    judged = [cell for cell in able if wins.compared(cell.column)]
-    jobs = wins.jobs_of(item, judged, data, setup)
-    problems = make_all(jobs, setup.processes, lambda n, of: said(item.name, n, of))
-    rows = list[dict[str, Any]]()
-    for column in dict.fromkeys(cell.column for cell in judged):
-        of = [cell for cell in judged if cell.column == column]
-        try:
-            rows += wins.measure(item, of, data, setup)
-        except SourceError as error:
-            why = {'captions': str(error)}
-            missing += [{'label': c.label, 'column': column, 'lacks': why} for c in of]
-    rows += _asked(item, able, setup)
+    found, able = Found(), list[Cell]()
+    for cell in [Cell(label, column) for label, of in item.published.items() for column in of]:
+        if lacks := setup.lacks(item.rows[cell.label], cell.column):
+            found.lack([cell], lacks)
+        else:
+            able.append(cell)
+    _judge(item, able, data, setup, said, found)
+    _ask(item, able, setup, found)
     for label in dict.fromkeys(cell.label for cell in able if cell.column in MOMENTS):
-        rows += speed.measure(item, label, setup)
+        found.rows += speed.measure(item, label, setup)
     content = {
         'item': item.name,
         'title': item.title,
         'note': item.note,
         'sources': made_of,
-        'missing': missing,
-        'problems': problems,
-        'rows': rows,
+        'missing': found.missing,
+        'problems': found.problems,
+        'rows': found.rows,
     }
     write_whole(path, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + '\n')
     return content
 
 
-def _asked(item: Item, able: Sequence[Cell], setup: Setup) -> list[dict[str, Any]]:
+def _judge(
+    item: Item, able: Sequence[Cell], data: wins.Data, setup: Setup, said: Said, found: Found
+) -> None:
+    """Add the win rates of an item, after all captions that they need."""
+    judged = [cell for cell in able if wins.compared(cell.column)]
+    jobs = wins.jobs_of(item, judged, data, setup)
+    found.problems += make_all(jobs, setup.processes, lambda n, of: said(item.name, n, of))
+    for column in dict.fromkeys(cell.column for cell in judged):
+        of = [cell for cell in judged if cell.column == column]
+        try:
+            found.rows += wins.measure(item, of, data, setup)
+        except SourceError as error:
+            found.lack(of, {'captions': str(error)})
+
+
+def _ask(item: Item, able: Sequence[Cell], setup: Setup, found: Found) -> None:
+    """Add the accuracies of an item; what could not be asked is a problem."""
     cells = [cell for cell in able if cell.column in EXAMS]
-    if setup.size is None:
-        return [exams.benchmark(item, cell.label, cell.column, setup) for cell in cells]
-    labels = dict.fromkeys(cell.label for cell in cells)
-    return [exams.synthetic(item, label, setup, setup.size) for label in labels]
+    if setup.size is not None:
+        for label in dict.fromkeys(cell.label for cell in cells):
+            found.rows += exams.synthetic(item, label, setup, setup.size)
+        return
+    for cell in cells:
+        try:
+            rows, problem = exams.benchmark(item, cell.label, cell.column, setup)
+        except SourceError as error:
+            found.lack([cell], {f'data of {cell.column}': str(error)})
+            continue
+        found.rows += rows
+        found.problems += filter(None, [problem])
 
 
 def _sources(item: Item, setup: Setup) -> dict[str, str]:
@@ -117,6 +142,7 @@ def _held(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content = account(path)
-    if not isinstance(content, dict) or not {'rows', 'missing', 'sources'} <= content.keys():
+    names = {'rows', 'missing', 'problems', 'sources'}
+    if not isinstance(content, dict) or not names <= content.keys():
         raise SourceError(f'{path} is no item of the paper: remove it')
     return content

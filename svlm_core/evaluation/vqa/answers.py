@@ -70,7 +70,7 @@ class AnswerFile:
         found = self._found()
         self.answers: dict[Key, Answered] = {k: a for k, a in found.items() if not a.error}
         if self._path.exists():
-            write_lines(self._path, [asdict(a) for a in _read(self._path) if not a.error])
+            write_lines(self._path, [asdict(a) for a in read_answers(self._path) if not a.error])
 
     def add(self, answer: Answered) -> None:
         """Write an answer; it stays, whatever happens next. Raises OutputError."""
@@ -101,14 +101,18 @@ class AnswerFile:
         """
         found: dict[Key, Answered] = {}
         for path in (*parts(self._folder, FILE), self._folder / FILE):
-            for answer in _read(path):
+            for answer in read_answers(path):
                 key = answer.id, answer.by
                 if key not in found or not answer.error:
                     found[key] = answer
         return found
 
 
-def _read(path: Path) -> Iterator[Answered]:
+def read_answers(path: Path) -> Iterator[Answered]:
+    """The answers in a file, those that failed included; none where it is not there.
+
+    Raises OutputError.
+    """
     try:
         lines = path.read_text(encoding='utf-8', errors='replace').split('\n')
     except FileNotFoundError:

@@ -160,7 +160,8 @@ class Said:
     text: str
 
 
-def test_a_quiz_asks_everything_about_chunks_that_are_seen_alone(monkeypatch):
+@pytest.mark.parametrize(('shown', 'first'), [(None, 1), (1, 0)])
+def test_a_quiz_asks_everything_about_chunks_that_are_seen_alone(monkeypatch, shown, first):
     engine = StreamingVLM.from_pretrained(None, device='cpu')
     asked: list[tuple[str, tuple[float, float]]] = []
     ask = Fork.ask
@@ -172,10 +173,11 @@ def test_a_quiz_asks_everything_about_chunks_that_are_seen_alone(monkeypatch):
 
     monkeypatch.setattr(Fork, 'ask', noted)
     monkeypatch.setattr(quiz, 'CHUNKS', 6)
-    answers = list(answered(engine, Quiz(None, seed=8, seconds=100, clip=2)))
+    answers = list(answered(engine, Quiz(None, seed=8, seconds=100, clip=2, shown=shown)))
     assert len(answers) == len(asked) == 6 * len(questions.QUESTIONS)
     for found, (text, seen) in zip(answers, asked, strict=True):
-        assert seen == (found.second - 1, found.second + 1), 'the chunk alone is in memory'
+        # The chunk alone is in memory, or its end alone; what is asked is about all of it.
+        assert seen == (found.second - first, found.second + 1)
         clip = [second(8, found.second - 1), second(8, found.second)]
         question = questions.ask(found.skill, clip)
         assert (text, found.truth) == (question.text, question.answer)

@@ -110,7 +110,31 @@ def test_every_item_is_run_and_every_row_says_how_and_that_it_is_a_stand_in(done
         for row in content['rows']:
             assert row.keys() >= HONEST
             assert 'stands in' in row['stand_in']
-            assert row['label'] in ITEMS[name].rows
+            assert row['label'].removesuffix(', last 4 frames') in ITEMS[name].rows
+
+
+def test_a_row_of_another_training_than_that_of_its_stand_in_says_so(done):
+    told = {row['label']: row['stand_in'] for row in held(done, 'table-8')['rows']}
+    other = {label for label, text in told.items() if 'svlm-tiny, not trained so,' in text}
+    assert other == {'sink 64', 'sink 128', 'sink 256', 'sink 1024'}  # it learnt 512, scaled
+    unlimited = [
+        row['stand_in']
+        for row in held(done, 'table-5-left')['rows']
+        if row['label'] == 'sink ∞, window ∞, trained so'
+    ]
+    assert unlimited
+    assert all('not trained so' in text for text in unlimited)
+    assert all('judged by agreement of words and events, not by gpt-5' in t for t in unlimited)
+
+
+def test_questions_are_asked_of_the_end_of_a_chunk_too(done):
+    rows = {row['label']: row for row in held(done, 'table-3')['rows']}
+    assert list(rows) == [
+        label for name in ITEMS['table-3'].rows for label in (name, f'{name}, last 4 frames')
+    ]
+    whole, end = rows['StreamingVLM'], rows['StreamingVLM, last 4 frames']
+    assert end['questions'] == whole['questions']
+    assert (end['published'], end['mode']) == (None, 'last 4 frames of single chunks')
 
 
 def test_values_stand_beside_the_published_ones(done):
@@ -134,7 +158,12 @@ def test_what_was_trained_otherwise_is_told_to_be_lacking(done):
     gaps = held(done, 'table-7')['missing']
     assert {gap['label'] for gap in gaps} == {'non-overlapping∞'}
     assert 'training/lab.py' in str(gaps[0]['lacks'])
-    assert {row['label'] for row in held(done, 'table-7')['rows']} == {'overlapped∞'}
+    assert {row['label'] for row in held(done, 'table-7')['rows']} == {
+        'overlapped∞', 'overlapped∞, last 4 frames',
+    }  # fmt: skip
+    assert {gap['label'] for gap in held(done, 'table-6')['missing']} == {
+        '+ Live-WhisperX-526K∞', '+ Inf-Streams-Train∞',
+    }  # fmt: skip
 
 
 def test_the_report_shows_all_and_needs_nothing_but_itself(done):
@@ -143,6 +172,8 @@ def test_the_report_shows_all_and_needs_nothing_but_itself(done):
         assert f'id="{name}"' in page
     assert 'Stand-ins:' in page
     assert 'published 66.18' in page
+    assert '<th>StreamingVLM, last 4 frames</th>' in page
+    assert 'ReKV is 64 blocks' in page
     assert 'training/lab.py' in page
     assert not re.search(r'<(script|img|link|iframe)|(src|href)=|url\(|@import', page)
 
