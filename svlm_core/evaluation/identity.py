@@ -12,6 +12,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,7 @@ def file_hash(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
+@cache
 def versions(*more: str) -> dict[str, str]:
     """The versions of Python, of the packages that numbers depend on, and of some more."""
     found = {'python': platform.python_version()}

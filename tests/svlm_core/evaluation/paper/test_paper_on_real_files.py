@@ -96,6 +96,14 @@ def mini(folder: Path) -> Path:
     )  # fmt: skip
 
 
+def one_game(folder: Path, seconds: int) -> Path:
+    """Games of which one alone has windows."""
+    clips = inf_streams(folder, seconds) / infstreams.CLIPS
+    rows = [row for row in map(json.loads, clips.open()) if row['video'] == next(iter(CLUBS))]
+    lines(clips, *rows)
+    return folder
+
+
 def answer(request: dict) -> str:
     """A vote for the first where a judge is asked, else a comment."""
     return 'A' if request['messages'][0]['content'] in (TASK, ALIGNED) else 'A man in blue runs.'
@@ -214,8 +222,10 @@ def test_an_item_waits_for_what_it_lacks_and_is_left_alone_once_it_is_complete(
 
 
 def test_every_other_item_is_made_of_official_files(paper, given, tmp_path):
-    # Each checkpoint has a name of its own, and captions of GPT-4o mini come from a file.
+    # All checkpoints are there, and captions of GPT-4o mini come from a file.
+    games = inf_streams(tmp_path / 'games', seconds=15)  # a window each
     more = {
+        '--data': [f'inf-streams={games}', *given['--data'][1:]],
         '--weights': [f'{name}={EMBEDDED}' for name in GETS['weights']],
         '--captions': [*given['--captions'], f'gpt-4o-mini={mini(tmp_path)}'],
     }
@@ -256,8 +266,8 @@ def test_every_other_item_is_made_of_official_files(paper, given, tmp_path):
     ]  # fmt: skip
     assert [row['settings']['chunk'] for row in told('fig-6')[:4]] == [25, 50, 100, 500]
     # A subset is judged where the paper has one, and all of it elsewhere.
-    assert {row['windows'] for row in told('table-8')} == {2}
-    assert {row['windows'] for row in told('fig-1')} == {4}
+    assert {row['windows'] for row in told('table-8')} == {1}
+    assert {row['windows'] for row in told('fig-1')} == {2}
 
 
 def test_a_video_is_judged_in_five_parts_and_a_part_without_a_window_is_told(
@@ -271,11 +281,11 @@ def test_a_video_is_judged_in_five_parts_and_a_part_without_a_window_is_told(
         assert paper(output, '--items', 'fig-8', **more) == 0
         return item(output, 'fig-8')
 
-    whole = judged(inf_streams(tmp_path / 'long', seconds=35), tmp_path / 'whole')
+    whole = judged(one_game(tmp_path / 'long', seconds=35), tmp_path / 'whole')
     assert not whole['missing']
     windows = {(row['label'], row['column']): row['windows'] for row in whole['rows']}
-    assert windows == {(label, part): 2 for label in PUBLISHED['fig-8'] for part in PARTS}
-    halves = judged(inf_streams(tmp_path / 'short', seconds=20), tmp_path / 'halves')
+    assert windows == {(label, part): 1 for label in PUBLISHED['fig-8'] for part in PARTS}
+    halves = judged(one_game(tmp_path / 'short', seconds=20), tmp_path / 'halves')
     assert {row['column'] for row in halves['rows']} == {'0-20 %', '40-60 %'}
     assert {gap['column'] for gap in halves['missing']} == set(PARTS) - {'0-20 %', '40-60 %'}
     assert {what for gap in halves['missing'] for what in gap['lacks']} == {'captions'}
