@@ -15,7 +15,7 @@ from torch import Tensor
 from svlm_core import gpu
 from svlm_core.cache import Cache
 from svlm_core.errors import MemoryFull
-from svlm_core.model.attention import attend
+from svlm_core.model.attention import attend, bounded
 from svlm_core.model.checkpoint import Model
 
 
@@ -23,8 +23,8 @@ from svlm_core.model.checkpoint import Model
 class Placing:
     """One token that goes into the `slot` (1,) and attends over the first `reach` slots.
 
-    Of these `length` (1,) int32 are in use; None: all of them. A graph fixes `reach`, so there it
-    is all that the memory can hold, and the device knows the length.
+    The `bound` keeps it to those in use; None: all of them are. A graph fixes `reach`, so there it
+    is all that the memory can hold, and the device knows how far it is filled.
     """
 
     cos: Tensor
@@ -32,14 +32,14 @@ class Placing:
     cache: Cache
     slot: Tensor
     reach: int
-    length: Tensor | None
+    bound: Tensor | None
     backend: str
 
     def attend(
         self, layer: int, q: Tensor, keys: Tensor, rotated: Tensor, values: Tensor
     ) -> Tensor:
         k, v = self.cache.put(layer, self.slot, keys, rotated, values)  # (capacity, Hk, D)
-        return attend(q, k[: self.reach], v[: self.reach], self.backend, self.length)
+        return attend(q, k[: self.reach], v[: self.reach], self.backend, self.bound)
 
 
 class Step:
@@ -82,14 +82,8 @@ class Step:
         return self._run()
 
     def _forward(self) -> Tensor:
-        reading = Placing(
-            self._cos,
-            self._sin,
-            self._cache,
-            self._slot,
-            self._reach,
-            self._length if self._captured else None,
-            self._language.backend,
-        )
+        reach, backend = self._reach, self._language.backend
+        bound = bounded(self._length, reach, backend) if self._captured else None
+        reading = Placing(self._cos, self._sin, self._cache, self._slot, reach, bound, backend)
         x = self._language.embed(self._token)  # (1, hidden)
         return self._language.logits(self._language(x, reading)[0])

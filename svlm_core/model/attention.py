@@ -19,15 +19,29 @@ from torch.nn import functional
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
+FUSED = ('flash3', 'varlen', 'flash2')  # kernels of flash attention, for 16-bit types on GPUs
 
-def attend(q: Tensor, k: Tensor, v: Tensor, backend: str, length: Tensor | None = None) -> Tensor:
+
+def attend(q: Tensor, k: Tensor, v: Tensor, backend: str, bound: Tensor | None = None) -> Tensor:
     """Attention of the newest T of S tokens: query i sees keys 0 to S - T + i.
 
-    `q` (T, Hq, D); `k`, `v` (S, Hk, D), any strides; `backend` a name in BACKENDS. `length` (1,)
-    int32, on the device, is S where `k` and `v` go on behind it, so that a captured graph can
-    attend over a memory that grows. Returns (T, Hq, D).
+    `q` (T, Hq, D); `k`, `v` (S, Hk, D), any strides; `backend` a name in BACKENDS. A single query
+    can have a `bound`, by `bounded`: then `k` and `v` go on behind the tokens in use, and a
+    captured graph can attend over a memory that grows. Returns (T, Hq, D).
     """
-    return BACKENDS[backend](q, k, v, length)
+    return BACKENDS[backend](q, k, v, bound)
+
+
+def bounded(length: Tensor, S: int, backend: str) -> Tensor:
+    """What keeps one query to the first `length` (1,) int32, on the device, of S keys.
+
+    Kernels of flash attention take the length as it is; for the plain product it is a mask (S,)
+    float32. Made once for all layers of a forward.
+    """
+    if backend in FUSED:
+        return length
+    behind = torch.arange(S, device=length.device) >= length
+    return torch.zeros(S, device=length.device).masked_fill(behind, float('-inf'))
 
 
 def attend_apart(
@@ -60,20 +74,20 @@ def _alone(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
     return out[0].transpose(0, 1)
 
 
-def _folded(product: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]) -> Kernel:
+def _folded(product: Kernel) -> Kernel:
     """A kernel of a product that takes queries (Hk, G*T, D), keys, values, and a mask."""
 
-    def kernel(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
+    def kernel(q: Tensor, k: Tensor, v: Tensor, bound: Tensor | None) -> Tensor:
         T, Hq, D = q.shape
         S, Hk, _ = k.shape
         G = Hq // Hk
         folded = q.view(T, Hk, G, D).permute(1, 2, 0, 3).reshape(Hk, G * T, D)
-        bias: Tensor | None
-        if length is not None:
-            bias = bounded_bias(T, S, G, q.dtype, length)
-        else:  # one query sees all keys: without a mask kernels split the keys over processors
+        k, v = k.transpose(0, 1), v.transpose(0, 1)  # (Hk, S, D)
+        if bound is not None:  # with a mask no fused kernel splits the keys over processors
+            out = _matmul(folded, k, v, bound)  # (Hk, G, D)
+        else:
             bias = None if T == 1 else causal_bias(T, S, G, q.dtype, q.device)
-        out = product(folded, k.transpose(0, 1), v.transpose(0, 1), bias)  # (Hk, G*T, D)
+            out = product(folded, k, v, bias)  # (Hk, G*T, D)
         return out.view(Hk, G, T, D).permute(2, 0, 1, 3).reshape(T, Hq, D)
 
     return kernel
@@ -89,14 +103,6 @@ def causal_bias(T: int, S: int, G: int, dtype: torch.dtype, device: torch.device
         return rows.triu(S - T + 1).repeat(G, 1)[:, :S]
 
 
-def bounded_bias(T: int, S: int, G: int, dtype: torch.dtype, length: Tensor) -> Tensor:
-    """The same for a length that only the device knows; what lies behind it is hidden."""
-    places = torch.arange(-(-S // 16) * 16, device=length.device)
-    last = length - T + torch.arange(T, device=length.device)  # (T,) that each query sees
-    rows = torch.zeros(T, len(places), dtype=dtype, device=length.device)
-    return rows.masked_fill(places > last[:, None], float('-inf')).repeat(G, 1)[:, :S]
-
-
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     # The fused CUDA kernels want four dimensions.
     return functional.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=bias)[0]
@@ -109,7 +115,7 @@ def _matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     return scores.softmax(-1).to(v.dtype) @ v
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
+def _varlen(q: Tensor, k: Tensor, v: Tensor, bound: Tensor | None) -> Tensor:
     """Flash attention 2 as torch has it built in."""
     from torch.nn.attention import varlen
 
@@ -124,7 +130,7 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
         S,
         window_size=(-1, -1 if T == 1 else 0),  # with one query a window would forbid split keys
         enable_gqa=True,
-        seqused_k=length,
+        seqused_k=bound,
     )
     assert isinstance(out, Tensor)  # a pair only where it is asked for
     return out
@@ -145,8 +151,8 @@ def _all_ends(limit: int, device: torch.device) -> Tensor:
 def _flash(package: str) -> Kernel:
     """Flash attention from a package of its own, imported when it is first used."""
 
-    def kernel(q: Tensor, k: Tensor, v: Tensor, length: Tensor | None) -> Tensor:
-        used = len(k) if length is None else length
+    def kernel(q: Tensor, k: Tensor, v: Tensor, bound: Tensor | None) -> Tensor:
+        used = len(k) if bound is None else bound
         run = import_module(package).flash_attn_with_kvcache
         return run(q[None], k[None], v[None], cache_seqlens=used, causal=True)[0]
 

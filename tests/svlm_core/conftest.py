@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.nn.attention import varlen
 
+import flash
 import streams
 from captured import Captures
 from svlm_core import StreamingVLM, gpu
@@ -47,3 +50,11 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Captures:
     monkeypatch.setattr(gpu, 'replays', lambda device: True)
     monkeypatch.setattr(gpu, 'capture', captures)
     return captures
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All kernels of flash attention, on the CPU."""
+    monkeypatch.setattr(varlen, 'varlen_attn', flash.varlen_attn)
+    for package in ('flash_attn', 'flash_attn_interface'):
+        monkeypatch.setitem(sys.modules, package, flash)
