@@ -13,19 +13,36 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from captured import HOST
 from streams import named, noise, pinning, said, small, watch
-from svlm_core import StreamingVLM, gpu, preset
+from svlm_core import StreamingVLM, gpu, preset, step
 from svlm_core.config import Sampling
+from svlm_core.model.attention import BACKENDS
 from svlm_core.parity import Case, compare
 
 GREEDY = Sampling(temperature=0)
 
 
-@pytest.mark.parametrize('backend', ['sdpa', 'matmul'])
-@pytest.mark.parametrize('name', ['streaming-small-budget', 'native-rope', 'three-fps'])
-def test_a_captured_step_reproduces_the_published_system(golden, captures, name, backend):
-    engine = StreamingVLM.from_pretrained(golden / 'checkpoint', 'cpu', 'float32', backend)
+@pytest.mark.parametrize(
+    ('name', 'backend'),
+    [
+        *(('streaming-small-budget', backend) for backend in BACKENDS),
+        ('native-rope', 'sdpa'),
+        ('three-fps', 'matmul'),
+    ],
+)
+def test_a_captured_step_reproduces_the_published_system(golden, captures, kernels, name, backend):
+    engine = StreamingVLM.from_pretrained(golden / 'checkpoint', 'cpu', 'float32', 'matmul')
+    engine.model.language.backend = backend
     assert compare(Case(golden / name), engine).exact
     assert captures.replays > 0
+
+
+def test_layers_share_the_bound_of_a_step(engine, captures, monkeypatch):
+    made = []
+    bounded = step.bounded
+    monkeypatch.setattr(step, 'bounded', lambda *given: made.append(given) or bounded(*given))
+    engine.open(small())
+    assert len(engine.model.language.layers) > 1
+    assert len(made) == captures.count * (gpu.WARM_UP + 1)
 
 
 @named
