@@ -9,6 +9,7 @@ from pathlib import Path
 from svlm_core.card import EMBEDDED, Card, read_card, suited
 from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model, load, resolve
+from svlm_core.model.quantised import quantised_layers
 from svlm_core.model.weights import blank, weights_of
 from svlm_core.prompt import ChatTokenizer
 from svlm_core.stream import Stream
@@ -25,6 +26,7 @@ class EngineInfo:
     attention: str
     parameters: int
     limits: str = ''  # what the model does not know, in its own words
+    kernels: str = ''  # how many layers of few bits have a fast kernel; none: ''
 
     @classmethod
     def of(cls, model: Model, card: Card) -> EngineInfo:
@@ -37,6 +39,7 @@ class EngineInfo:
             attention=model.language.backend,
             limits=card.limits,
             parameters=_parameters(model),
+            kernels=_kernels(model),
         )
 
 
@@ -44,6 +47,12 @@ def _types(model: Model) -> str:
     computed = str(model.dtype).removeprefix('torch.')
     bits = model.config.bits
     return computed if bits is None else f'int{bits} weights in {computed}'
+
+
+def _kernels(model: Model) -> str:
+    layers = quantised_layers(model.language)
+    fast = sum(layer.fast for layer in layers)
+    return f'fast kernels in {fast} of {len(layers)} layers' if layers else ''
 
 
 def _parameters(model: Model) -> int:

@@ -13,12 +13,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 WARM_UP = 2  # runs before a capture: kernels are chosen, and their workspaces made
+RUNS = 5  # of which the fastest counts
 
 Work = Callable[[], Tensor]
 
@@ -110,6 +112,18 @@ def _recorded(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
             torch._C._cuda_endAllocateToPool(device, pool)
             torch._C._cuda_releasePool(device, pool)
         raise
+
+
+def seconds(work: Work, device: torch.device) -> float:
+    """How long a GPU takes for work that is captured, at best."""
+    run = capture(work, device)
+    with torch.cuda.device(device):
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(RUNS + 1)]
+        for mark in marks:
+            mark.record()
+            run()
+        torch.cuda.synchronize()
+    return min(one.elapsed_time(then) for one, then in pairwise(marks)) / 1000
 
 
 def fetch(number: Tensor) -> Callable[[], int]:

@@ -192,7 +192,8 @@ def open_stream(engine: StreamingVLM, settings: StreamSettings, seconds: float |
 def introduction(info: EngineInfo) -> str:
     """One line about an engine."""
     size = f'{info.parameters / 1e6:,.1f} M parameters'
-    return f'{info.model}: {size}, {info.dtype} on {info.device}, attention {info.attention}'
+    how = f'{info.dtype} on {info.device}', info.kernels, f'attention {info.attention}'
+    return f'{info.model}: {size}, {", ".join(filter(None, how))}'
 
 
 def _as_flags(line: str, settings: Iterable[str]) -> str:

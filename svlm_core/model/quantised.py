@@ -4,20 +4,23 @@
 Decoding a token reads every weight once, so its time is that of their bytes. Reading many tokens
 computes instead, and there the kernels for few bits are slow: such layers are widened and
 multiplied as they are. 8 bits: a scale for each output. 4 bits: scale and offset for each group of
-inputs, w = scale * (q - 8) + zero. Kernels are those of torch; a layer that they do not take, or
-get wrong, uses the plain product.
+inputs, w = scale * (q - 8) + zero. Kernels are those of torch; a layer that they do not take, get
+wrong, or are slower for, uses the plain product.
 Shape legend: T rows, N outputs, K inputs, g inputs of a group.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from svlm_core import gpu
 from svlm_core.errors import SettingsError
 
 FEW = 16  # rows up to which weights are read as they are
@@ -31,18 +34,17 @@ class Quantised(nn.Module):
     """What the layers of 8 and 4 bits share."""
 
     bits: ClassVar[int]
+    weight: Tensor  # as it is held
 
     def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
         super().__init__()
         self.inputs, self.outputs = inputs, outputs
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
-        self._fast = False  # whether the kernel for few rows may be used
+        self.fast = False  # whether the kernel for few rows is used
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._fast and len(x) <= FEW:
-            out = self._few(x)
-            return out if self.bias is None else out + self.bias
-        return functional.linear(x, self.widened(x.dtype), self.bias)
+        out = self._few(x) if self.fast and len(x) <= FEW else self._many(x)
+        return out if self.bias is None else out + self.bias
 
     def widened(self, dtype: torch.dtype) -> Tensor:
         """The weight (N, K) in full."""
@@ -51,6 +53,29 @@ class Quantised(nn.Module):
     def pack(self, dtype: torch.dtype) -> None:
         """Make ready for the kernel for few rows, if there is one that is right."""
         raise NotImplementedError
+
+    def unpack(self) -> None:
+        """Do without the kernel."""
+        self.fast = False
+
+    def quick(self, dtype: torch.dtype) -> bool:
+        """Whether a GPU takes less time for one row with the kernel than with the plain product.
+
+        A kernel that cannot be captured does not.
+        """
+        device = self.weight.device
+        x = torch.ones(1, self.inputs, dtype=dtype, device=device)
+        try:
+            few, many = (
+                gpu.seconds(partial(product, x), device) for product in (self._few, self._many)
+            )
+        except RuntimeError:
+            return False
+        return few < many
+
+    def _many(self, x: Tensor) -> Tensor:
+        """The product for any number of rows (T, K), without bias."""
+        return functional.linear(x, self.widened(x.dtype))
 
     def _few(self, x: Tensor) -> Tensor:
         """The product for few rows (T, K), without bias."""
@@ -95,7 +120,13 @@ class Int8Linear(Quantised):
         device = self.weight.device
         # On CPUs the kernel is fast for bfloat16 alone, and for others slower than the product.
         wanted = dtype is torch.bfloat16 or device.type == 'cuda'
-        self._fast = wanted and self._right(dtype, device)
+        self.fast = wanted and self._right(dtype, device)
+
+    def _many(self, x: Tensor) -> Tensor:
+        if x.dtype is torch.float16:  # sums of whole levels may be too large for it
+            return super()._many(x)
+        # To scale the outputs, not the weights, writes and reads these once less.
+        return functional.linear(x, self.weight.to(x.dtype)) * self.weight_scale.to(x.dtype)
 
     def _few(self, x: Tensor) -> Tensor:
         return torch._weight_int8pack_mm(x, self.weight, self.weight_scale)
@@ -146,9 +177,13 @@ class Int4Linear(Quantised):
                 self._packed = torch._convert_weight_to_int4pack_for_cpu(levels, 1)
         except RuntimeError:  # not for this device or size
             return
-        self._fast = self._right(dtype, device)
-        if not self._fast:
-            self._packed = None
+        self.fast = self._right(dtype, device)
+        if not self.fast:
+            self.unpack()
+
+    def unpack(self) -> None:
+        super().unpack()
+        self._packed = None
 
     def _few(self, x: Tensor) -> Tensor:
         assert self._packed is not None
@@ -175,10 +210,31 @@ def replace_layers(language: nn.Module, bits: int) -> None:
 
 
 def pack_layers(language: nn.Module, dtype: torch.dtype) -> None:
-    """Make the layers ready, once they hold their weights."""
-    for layer in language.modules():
-        if isinstance(layer, Quantised):
-            layer.pack(dtype)
+    """Make the layers ready, once they hold their weights; warns where no kernel helps.
+
+    On a GPU, layers of each shape are timed once: there are slow kernels.
+    """
+    quick: dict[tuple[int, int, int], bool] = {}
+    for layer in (layers := quantised_layers(language)):
+        layer.pack(dtype)
+        if not (layer.fast and gpu.replays(layer.weight.device)):
+            continue
+        shape = layer.bits, layer.outputs, layer.inputs
+        if shape not in quick:
+            quick[shape] = layer.quick(dtype)
+        if not quick[shape]:
+            layer.unpack()
+    if layers and not any(layer.fast for layer in layers):
+        where = f'{str(dtype).removeprefix("torch.")} on {layers[0].weight.device}'
+        warnings.warn(
+            f'no kernel for few bits is fast in {where}: that saves memory, and words take longer',
+            stacklevel=2,
+        )
+
+
+def quantised_layers(language: nn.Module) -> list[Quantised]:
+    """The layers of few bits that a language model has."""
+    return [layer for layer in language.modules() if isinstance(layer, Quantised)]
 
 
 def quantise(

@@ -4,21 +4,34 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from streams import noise, small
-from svlm_core import StreamingVLM, cli
+from svlm_core import StreamingVLM, cli, gpu
 from svlm_core.benchmark import run
 from svlm_core.benchmark.agreement import agreements, told_right
 from svlm_core.benchmark.models import random_engine
 from svlm_core.card import EMBEDDED, suited
+from svlm_core.commands.engine_flags import introduction
 from svlm_core.errors import CheckpointError, SettingsError
 from svlm_core.model.checkpoint import load
 from svlm_core.model.narrow import write_quantised
-from svlm_core.model.quantised import FEW, KINDS, Quantised, group_of
+from svlm_core.model.quantised import (
+    FEW,
+    KINDS,
+    Quantised,
+    group_of,
+    pack_layers,
+    quantised_layers,
+)
 from svlm_core.training.model import Trainee
+
+pytestmark = pytest.mark.filterwarnings('ignore:no kernel')  # of 8 bits, on a CPU: bfloat16 alone
 
 HALVES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -72,12 +85,88 @@ def test_few_rows_and_many_give_the_textbook_product(bits, dtype, rows):
 
 def test_a_kernel_that_is_wrong_is_not_used(monkeypatch):
     weight, x = torch.randn(32, 64), torch.randn(1, 64)
-    assert layer(4, weight, torch.float32)._fast
-    assert not layer(4, weight[:31], torch.float32)._fast, 'a size that the kernel does not take'
+    assert layer(4, weight, torch.float32).fast
+    assert not layer(4, weight[:31], torch.float32).fast, 'a size that the kernel does not take'
     monkeypatch.setattr(torch, '_weight_int4pack_mm_for_cpu', lambda x, *given: x[:, :32])
     made = layer(4, weight, torch.float32)
-    assert not made._fast
+    assert not made.fast
     assert made(x).shape == (1, 32)
+
+
+class Kernels(TorchDispatchMode):
+    """Which kernels for few bits are called, as `int4` and `int8`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.called |= set(re.findall('_weight_(int.)pack_mm', func.name()))
+        return func(*args, **(kwargs or {}))
+
+
+class Clock:
+    """Takes the place of `gpu.seconds`: the plain product takes 1, kernels what is said here."""
+
+    def __init__(self, **kernels: float) -> None:
+        self.kernels, self.calls = kernels, 0
+
+    def __call__(self, work: gpu.Work, device: torch.device) -> float:
+        self.calls += 1
+        with torch.inference_mode(), Kernels() as kernels:
+            work()
+        return sum(self.kernels[name] for name in kernels.called) or 1.0
+
+
+@pytest.fixture
+def model(narrow):
+    """The built-in model in 4 bits, as a GPU is given it."""
+    return load(narrow[4], 'cpu', 'bfloat16').language
+
+
+@pytest.mark.parametrize(
+    ('int4', 'int8', 'fast'), [(0.5, 0.5, {4, 8}), (0.5, 2.0, {4}), (2.0, 0.5, {8})]
+)
+def test_a_gpu_uses_the_kernels_that_are_faster_there(model, monkeypatch, int4, int8, fast):
+    clock = Clock(int4=int4, int8=int8)
+    monkeypatch.setattr(gpu, 'replays', lambda device: True)
+    monkeypatch.setattr(gpu, 'seconds', clock)
+    pack_layers(model, torch.bfloat16)
+    layers = quantised_layers(model)
+    assert {layer.bits for layer in layers if layer.fast} == fast
+    assert {layer.bits for layer in layers if not layer.fast} == {4, 8} - fast
+    shapes = {(layer.bits, layer.inputs, layer.outputs) for layer in layers}
+    assert clock.calls == 2 * len(shapes) < 2 * len(layers)
+
+
+def test_where_no_kernel_is_fast_that_is_said(model, monkeypatch):
+    monkeypatch.setattr(gpu, 'replays', lambda device: True)
+    monkeypatch.setattr(gpu, 'seconds', Clock(int4=2.0, int8=2.0))
+    with pytest.warns(UserWarning, match='no kernel for few bits is fast in bfloat16 on cpu'):
+        pack_layers(model, torch.bfloat16)
+    x = torch.randn(1, model.config.hidden_size).bfloat16()
+    plain = model.layers[0].mlp.gate_proj
+    assert plain(x).equal(functional.linear(x, plain.widened(torch.bfloat16)))
+
+
+def test_a_kernel_that_cannot_be_captured_is_not_used(model, monkeypatch):
+    def refuse(work, device):
+        raise RuntimeError('operation not permitted when stream is capturing')
+
+    monkeypatch.setattr(gpu, 'replays', lambda device: True)
+    monkeypatch.setattr(gpu, 'seconds', refuse)
+    with pytest.warns(UserWarning, match='no kernel'):
+        pack_layers(model, torch.bfloat16)
+
+
+def test_how_many_layers_have_a_fast_kernel_is_told(narrow):
+    engine = StreamingVLM.from_pretrained(narrow[4], 'cpu', 'bfloat16')
+    layers = quantised_layers(engine.model.language)
+    count = sum(layer.fast for layer in layers)
+    assert count > 1
+    assert engine.info.kernels == f'fast kernels in {count} of {len(layers)} layers'
+    assert engine.info.kernels in introduction(engine.info)
+    assert ', , ' not in introduction(StreamingVLM.from_pretrained(None, 'cpu').info)
 
 
 def test_the_widest_group_that_fits_is_taken():
