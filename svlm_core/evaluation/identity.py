@@ -120,16 +120,18 @@ def file_hash(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-@cache
 def versions(*more: str) -> dict[str, str]:
     """The versions of Python, of the packages that numbers depend on, and of some more."""
-    found = {'python': platform.python_version()}
-    for name in (*PACKAGES, *more):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = 'none'
-    return found
+    found = {name: _version(name) for name in (*PACKAGES, *more)}
+    return {'python': platform.python_version(), **found}
+
+
+@cache  # looking one up takes milliseconds, and every row has them
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return 'none'
 
 
 def revision() -> str | None:
