@@ -74,6 +74,7 @@ class Machine:
         self.invalid = False  # whether what is launched cannot be captured
         self.streams: list[Stream] = []  # each capture's
         self.default = self.current = Stream(GPU, 7)
+        self.clock, self.last = 0, iter([])  # ms, and those that replays last
         machine, allocator = self, self.allocator
 
         class Graph:
@@ -99,11 +100,21 @@ class Machine:
                 machine.fail('instantiate')
 
             def replay(self) -> None:
-                pass
+                machine.clock += next(machine.last, 1)
 
             def __del__(self) -> None:
                 if self.ended:
                     allocator.release(0, self.pool)
+
+        class Event:
+            def __init__(self, enable_timing: bool) -> None:
+                assert enable_timing
+
+            def record(self) -> None:
+                self.at = machine.clock
+
+            def elapsed_time(self, later: Event) -> float:
+                return later.at - self.at
 
         @contextmanager
         def on(stream: Stream):
@@ -121,6 +132,7 @@ class Machine:
             'stream': on,
             'Stream': Stream,
             'CUDAGraph': Graph,
+            'Event': Event,
             'graph_pool_handle': allocator.handle,
             'synchronize': lambda: None,
             'empty_cache': lambda: None,
@@ -201,6 +213,12 @@ def test_graphs_that_follow_each_other_share_a_stream_that_is_never_one_aside(ma
     steps, towers = set(machine.streams[::2]), set(machine.streams[1::2])
     assert len(steps) == 1
     assert not steps & towers
+
+
+def test_work_takes_as_long_as_the_fastest_of_its_replays(machine):
+    machine.last = iter([9, 3, 5, 4, 6])
+    assert gpu.seconds(work, GPU) == 0.003
+    assert machine.allocator.clean
 
 
 def test_a_stream_for_which_there_is_no_room_says_so_in_one_line(engine, captures, monkeypatch):
