@@ -64,7 +64,7 @@ def engine(monkeypatch, tokenizer):
         fake.loaded = (model, device, dtype)
         info = SimpleNamespace(
             model='fake', trained=fake.trained, device='cpu', dtype='float32',
-            attention='sdpa', parameters=1_200_000, limits=fake.limits,
+            attention='sdpa', kernels='', parameters=1_200_000, limits=fake.limits,
         )  # fmt: skip
         return SimpleNamespace(info=info, open=open_stream, tokenizer=tokenizer)
 
