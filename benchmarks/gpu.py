@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to ask of a GPU first: its attention, and its products with one row.
 
-Attention: each back end that runs here, with a length that only the device knows, captured in a
-graph, held against a product in float64; 1 and 768 queries at 13k keys, with the layers of 7B.
+Attention: each back end that runs here, captured in a graph and held against a product in float64;
+1 query, of a length that only the device knows, and 768, at 13k keys, with the layers of 7B.
 Products: what bandwidth the seven shapes of a layer, and the head, reach with one row. Both go
 through more memory than any cache holds, as a token does. Prints JSON lines, the first with
 device, versions and day. Run it as `python benchmarks/gpu.py`; a CPU takes small sizes, `--size
@@ -25,7 +25,7 @@ from svlm_core import gpu
 from svlm_core.benchmark.machine import best_time, ceilings, describe
 from svlm_core.benchmark.models import SIZES
 from svlm_core.card import EMBEDDED
-from svlm_core.model.attention import BACKENDS, attend
+from svlm_core.model.attention import BACKENDS, attend, bounded
 from svlm_core.model.backends import verdict
 from svlm_core.model.checkpoint import choose_device, choose_dtype
 from svlm_core.model.config import ModelConfig, parse_config, read_json
@@ -88,13 +88,16 @@ class Asked:
         length = torch.tensor([self.keys], dtype=torch.int32, device=device)
 
         def layers() -> Tensor:
-            for k, v in planes:
-                out = attend(q, k, v, name, length)
+            one = T == 1  # a word; frames are read with a length that the host knows
+            bound = bounded(length, planes.shape[2], name) if one else None
+            for k, v in planes if one else planes[:, :, : self.keys]:
+                out = attend(q, k, v, name, bound)
             return out
 
         run, captured = replayed(layers, device)
         wrong = 0.0
-        for used in (self.keys - 1, self.keys):  # captured once: the device alone knows it
+        # Captured once: of a word the device alone knows how much is in use.
+        for used in (self.keys - 1, self.keys) if T == 1 else (self.keys,):
             length.fill_(used)
             k, v = planes[-1, :, :used]
             wrong = max(wrong, far(run(), attend_in_double(q, k, v)))

@@ -58,7 +58,7 @@ def test_it_tells_of_the_machine_of_every_back_end_and_of_every_shape(ask):
 
 def test_a_kernel_that_looks_behind_the_length_is_found_out(ask, monkeypatch):
     kernel = attention.BACKENDS['matmul']
-    blind = lambda q, k, v, length: kernel(q, k, v, None)  # noqa: E731
+    blind = lambda q, k, v, bound: kernel(q, k, v, None)  # noqa: E731
     monkeypatch.setitem(attention.BACKENDS, 'matmul', blind)
     wrong = {
         line['attention']: line['wrong_by'] for line in ask(queries=(1,)) if 'wrong_by' in line
