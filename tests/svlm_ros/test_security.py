@@ -48,7 +48,11 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     'httpx': '',
     'aiohttp': '',
     # Exams, and trainings of the laboratory, in processes of their own.
-    'multiprocessing': ('svlm_core/evaluation/sitting.py', 'svlm_core/training/lab.py'),
+    'multiprocessing': (
+        'svlm_core/evaluation/sitting.py',
+        'svlm_core/training/lab.py',
+        'svlm_core/workers.py',
+    ),
     'pty': '',
     'huggingface_hub': 'svlm_core/hub.py',  # a model that is named org/name
     # The camera of a URL, for `svlm caption`; whether the cluster of an address is there.
