@@ -59,7 +59,7 @@ class Archive:
 
     def on(self, cluster: Cluster) -> Stage:
         """The stage as workers of a cluster have it; the engine is not loaded here."""
-        row = cluster.settings(self.stage, self._computes)
+        row = cluster.settings(self.stage, self.flags.computes)
         return self._stage(row, lambda name, before: self.stage().make(name, before))
 
     def _stage(self, row: Any, make: Callable[[str, Any], Product]) -> Stage:
@@ -71,12 +71,8 @@ class Archive:
             also=lambda name: fingerprint(self.videos / name),
             text=as_lines,
             ending='.jsonl',
-            computes=self._computes,
+            computes=self.flags.computes,
         )
-
-    @property
-    def _computes(self) -> bool:
-        return self.flags.device != 'cpu'
 
 
 def caption_all(archive: Archive, output: Path, shard: str, ray: str) -> int:

@@ -128,6 +128,11 @@ class EngineFlags:
     ] = Unset.PRESET
     seed: Annotated[int | Unset, _read('seed', int, 'NUMBER'), _help('seed')] = Unset.PRESET
 
+    @property
+    def computes(self) -> bool:
+        """Whether the engine may be on a GPU: then a worker of a cluster needs one."""
+        return self.device != 'cpu'
+
     def settings(self) -> StreamSettings:
         """The preset as it suits the model, with the flags that were given laid over it.
 

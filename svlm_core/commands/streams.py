@@ -114,7 +114,7 @@ class Run:
             maker = here(who, benchmark.videos)
             return _caption(benchmark, self.setting, maker, identity, self.output, self.shard)
         with Cluster(self.ray) as cluster:
-            row = cluster.settings(self.stage, self._computes)
+            row = cluster.settings(self.stage, self.engine.computes)
             stage = self._stage(row, lambda name, before: self.stage().make(name, before))
             place = Workplace(benchmark.videos, self.output)
             maker = by_stage(cluster.maker(self.stage), stage, place)
@@ -135,11 +135,7 @@ class Run:
     def _stage(self, row: Any, make: Callable[[str, Any], Product]) -> Stage:
         from svlm_core.curation.pipeline import Stage
 
-        return Stage('caption', '', row, make, computes=self._computes)
-
-    @property
-    def _computes(self) -> bool:
-        return self.engine.device != 'cpu'
+        return Stage('caption', '', row, make, computes=self.engine.computes)
 
     def _watching(self, benchmark: Benchmark) -> tuple[Captioner, Identity, StreamingVLM]:
         """Who captions, and how that comes about."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from svlm_core.curation.pipeline import Stage
     from svlm_core.engine import StreamingVLM
     from svlm_core.evaluation.identity import Identity
+    from svlm_core.evaluation.vqa.question import Question
     from svlm_core.evaluation.vqa.run import Job, Maker, Outcome, Panel
 
 Benchmark = Literal['mvbench', 'videomme', 'longvideobench', 'ovobench', 'streamingbench']
@@ -83,34 +84,37 @@ class Vqa:
 
     def stage(self) -> Stage:
         """What a worker of a cluster does with a video, the engine loaded."""
-        return self._panel(self._job())[0].stage(self._computes)
+        return self._panel(self._job())[0].stage(self.engine.computes)
 
     def _here(self, job: Job) -> Outcome:
         from svlm_core.commands.console import tell
 
         panel, engine = self._panel(job)
         tell(introduction(engine.info))
-        return _gather(job, panel.identities, panel.answers)
+        return _gather(job, panel.questions, panel.identities, panel.answers)
 
     def _on_cluster(self, job: Job) -> Outcome:
         from svlm_core.curation.cluster import Cluster
         from svlm_core.curation.pipeline import Stage, Workplace
         from svlm_core.evaluation.identity import Identity
-        from svlm_core.evaluation.vqa.run import STAGE, by_stage
+        from svlm_core.evaluation.vqa.benchmarks import choose
+        from svlm_core.evaluation.vqa.run import STAGE, by_stage, load
 
+        benchmark, _ = choose(job.benchmark, job.protocol, job.subtitles)
+        questions = load(benchmark, job)
         with Cluster(self.ray) as cluster:
-            rows = cluster.settings(self.stage, self._computes)
+            rows = cluster.settings(self.stage, self.engine.computes)
             stage = Stage(
                 STAGE,
                 '',
                 rows,
                 lambda name, before: self.stage().make(name, before),
-                computes=self._computes,
+                computes=self.engine.computes,
             )
             place = Workplace(self.data, self.output)
             identities = {name: Identity(**row) for name, row in rows.items()}
             maker = by_stage(cluster.maker(self.stage), stage, place)
-            return _gather(job, identities, maker)
+            return _gather(job, questions, identities, maker)
 
     def _panel(self, job: Job) -> tuple[Panel, StreamingVLM]:
         from svlm_core.evaluation.vqa.run import prepare
@@ -118,10 +122,6 @@ class Vqa:
         flags = self.engine
         engine = load_engine(flags.model, flags.device, flags.dtype)
         return prepare(job, engine, flags.settings()), engine
-
-    @property
-    def _computes(self) -> bool:
-        return self.engine.device != 'cpu'
 
     def _job(self) -> Job:
         from svlm_core.curation.manifest import Shard
@@ -139,7 +139,9 @@ class Vqa:
         )
 
 
-def _gather(job: Job, identities: Mapping[str, Identity], maker: Maker) -> Outcome:
+def _gather(
+    job: Job, questions: Sequence[Question], identities: Mapping[str, Identity], maker: Maker
+) -> Outcome:
     """Answer what is missing, and show how far that is."""
     from svlm_core.commands.console import errors, progress
     from svlm_core.evaluation.vqa.run import gather
@@ -147,6 +149,7 @@ def _gather(job: Job, identities: Mapping[str, Identity], maker: Maker) -> Outco
     with progress(errors(), None) as moved:
         return gather(
             job,
+            questions,
             identities,
             maker,
             lambda done, of: moved(100 * done / max(of, 1), f'{done} of {of} answers'),

@@ -82,6 +82,9 @@ class Score:
         return {'category': self.window.category, 'event': self.window.event}
 
 
+Counted = Callable[[Score], tuple[float, int]]  # what counts for A, of how many votes
+
+
 @dataclass(frozen=True)
 class Result:
     """All scores, and the windows that at least one side was not shown."""
@@ -91,10 +94,14 @@ class Result:
 
     def rate(self, seed: int) -> tuple[float, Interval]:
         """The share of valid votes that A has, and its 95 % interval, videos being drawn."""
-        for_a, votes = self._sums()
-        total = sum(votes.values())
-        rate = sum(for_a.values()) / total if total else float('nan')
-        return rate, ratio_interval(list(for_a.values()), list(votes.values()), seed)
+        return self._share(_valid, seed)
+
+    def won(self, seed: int) -> tuple[float, Interval]:
+        """The share of votes for A of all that were asked for, and its interval, as `rate` has it.
+
+        This is what LiveSports-3K counts: draws and invalid votes are not won.
+        """
+        return self._share(_asked, seed)
 
     def reported(self) -> dict[str, list[str]]:
         """What servers call the models that judged, and the parameters that they do not take."""
@@ -104,24 +111,10 @@ class Result:
             'dropped': sorted({name for answer in answers for name in answer.dropped}),
         }
 
-    def won(self, seed: int) -> tuple[float, Interval]:
-        """The share of votes for A of all that were asked for, and its interval, as `rate` has it.
-
-        This is what LiveSports-3K counts: draws and invalid votes are not won.
-        """
-        for_a, asked = dict[str, float](), dict[str, int]()
-        for score in self.scores:
-            video = score.window.video
-            for_a[video] = for_a.get(video, 0) + score.votes.count(1)
-            asked[video] = asked.get(video, 0) + 2
-        total = sum(asked.values())
-        won = sum(for_a.values()) / total if total else float('nan')
-        return won, ratio_interval(list(for_a.values()), list(asked.values()), seed)
-
     def summary(self, seed: int) -> dict[str, Any]:
         """Win rates per video and of all, as published, and all that was not judged."""
         rate, interval = self.rate(seed)
-        for_a, votes = self._sums()
+        for_a, votes = self._sums(_valid)
         return {
             'per_video': {
                 video: _rates(for_a[video] / votes[video] if votes[video] else None)
@@ -141,13 +134,28 @@ class Result:
             },
         }
 
-    def _sums(self) -> tuple[dict[str, float], dict[str, int]]:
+    def _share(self, counted: Counted, seed: int) -> tuple[float, Interval]:
+        for_a, votes = self._sums(counted)
+        total = sum(votes.values())
+        share = sum(for_a.values()) / total if total else float('nan')
+        return share, ratio_interval(list(for_a.values()), list(votes.values()), seed)
+
+    def _sums(self, counted: Counted) -> tuple[dict[str, float], dict[str, int]]:
+        """What counts for A, and of how many votes, by video."""
         for_a, votes = dict[str, float](), dict[str, int]()
         for score in self.scores:
-            video = score.window.video
-            for_a[video] = for_a.get(video, 0) + score.for_a
-            votes[video] = votes.get(video, 0) + len(score.votes)
+            video, (won, of) = score.window.video, counted(score)
+            for_a[video] = for_a.get(video, 0) + won
+            votes[video] = votes.get(video, 0) + of
         return for_a, votes
+
+
+def _valid(score: Score) -> tuple[float, int]:
+    return score.for_a, len(score.votes)
+
+
+def _asked(score: Score) -> tuple[float, int]:
+    return score.votes.count(1), 2
 
 
 def duel(

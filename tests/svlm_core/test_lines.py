@@ -16,38 +16,18 @@ from svlm_core.curation.validation import validate
 from svlm_core.evaluation.kept import keep, read_kept
 from svlm_core.evaluation.quiz import Answered
 from svlm_core.evaluation.vqa.rows import read_rows
-from svlm_core.records import Record
 from svlm_core.replay.references import read_reference
 from svlm_core.replay.report import FORMAT, JSONL, REPORT, read_other
 from svlm_core.timeline import lines_of, write_lines
+from told import told
 
 # Line separator, paragraph separator, next line: JSON does not escape them as it does controls.
 BROKEN = 'one\u2028two\u2029three\x85four\x0b\x0c\x1c\x1d\x1efive\r\nsix'
 CLIP = {'video': 'a.mp4', 'title': BROKEN, 'content': [[1.0, 1.4, BROKEN]], 'preasr': BROKEN}
 
 
-def record(second: int) -> Record:
-    return Record(
-        stamp=second + 0.5,
-        frame_id='',
-        camera='front',
-        window_start=float(second),
-        sequence=second,
-        kind='caption',
-        text=BROKEN,
-        delta=BROKEN,
-        done=True,
-        late=False,
-        frames_used=2,
-        frames_repeated=0,
-        frames_dropped=0,
-        tokens=3,
-        latency=None,
-    )
-
-
 def records(path: Path) -> Path:
-    path.write_text(''.join(f'{record(n).to_json()}\n' for n in range(3)), encoding='utf-8')
+    path.write_text(''.join(f'{told(n, BROKEN).to_json()}\n' for n in range(3)), encoding='utf-8')
     return path
 
 

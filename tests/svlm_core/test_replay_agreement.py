@@ -16,9 +16,9 @@ from svlm_core.bags.reader import open_bag
 from svlm_core.bags.types import CAPTION, SECOND, header, message, time
 from svlm_core.bags.writer import BagWriter
 from svlm_core.errors import SourceError
-from svlm_core.records import Record
 from svlm_core.replay.agreement import agreement, words
 from svlm_core.replay.references import read_reference
+from told import told
 
 NO_BAG = SimpleNamespace(topic=lambda name: None, topics=())
 
@@ -117,10 +117,7 @@ def test_subtitles_count_from_the_first_frame(tmp_path: Path) -> None:
 
 
 def record(start: float, text: str) -> str:
-    return Record(
-        start, '', 'c', start, 0, 'caption' if text else 'silence', text, text, True, False,
-        2, 0, 0, 1, None,
-    ).to_json()  # fmt: skip
+    return told(start, text, 'c', stamp=start, sequence=0, tokens=1).to_json()
 
 
 @pytest.mark.parametrize('begin', [0.0, 1_700_000_000.25, 3.5])

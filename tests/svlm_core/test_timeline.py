@@ -26,29 +26,15 @@ from svlm_core.timeline import (
     write_lines,
     write_timeline,
 )
+from told import told
 
 BEGAN = 1_700_000_000.0
 
 
 def record(second: int, text: str = 'a red circle', **changes: object) -> Record:
-    values = {
-        'stamp': BEGAN + second + 0.5,
-        'frame_id': 'lens',
-        'camera': 'front',
-        'window_start': BEGAN + second,
-        'sequence': second,
-        'kind': 'caption' if text else 'silence',
-        'text': text,
-        'delta': text,
-        'done': True,
-        'late': False,
-        'frames_used': 2,
-        'frames_repeated': 0,
-        'frames_dropped': 8,
-        'tokens': 5,
-        'latency': 0.08,
-    }
-    return Record(**{**values, **changes})
+    values = {'sequence': second, 'frame_id': 'lens', 'frames_dropped': 8, 'tokens': 5,
+              'latency': 0.08}  # fmt: skip
+    return told(BEGAN + second, text, **{**values, **changes})
 
 
 def jpeg_size(shot: Picture) -> tuple[int, int]:

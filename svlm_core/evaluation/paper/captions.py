@@ -73,7 +73,7 @@ def job_of(contestant: Contestant, name: str, data: Path, setup: Setup) -> Job:
         sampling = {'temperature': BASE_TEMPERATURE}
         who = replace(who, settings={**who.settings, 'sampling': sampling})
     made = [voice.name, voice.base_url] if voice else weights(model)
-    told = {**asdict(who), 'model': made, 'data': file_hash(FILES[name](data)), 'captions': ''}
+    told = {**asdict(who), 'model': made, 'data': official(name, data), 'captions': ''}
     if name != INF:  # events are captioned one by one in every setting
         told |= {'setting': '', 'chunk': 0}
     elif who.setting == 'endless':
@@ -128,7 +128,7 @@ def finished(job: Job) -> bool:
 def make(job: Job) -> list[str]:
     """Caption, going on where it was broken off; what could not be captioned."""
     benchmark = read(job.benchmark, job.data, job.begin, job.contestant.chunk)
-    data = {'name': job.benchmark, 'sha256': file_hash(benchmark.files)}
+    data = {'name': job.benchmark, 'sha256': official(job.benchmark, job.data)}
     captioner, identity = (
         _asked(job, job.voice, data) if job.voice else _watching(job, benchmark, data)
     )
@@ -173,6 +173,12 @@ def _watching(job: Job, benchmark: Benchmark, data: dict[str, Any]) -> tuple[Cap
 def weights(model: Path | None) -> str:
     """What a model is, by the hash in its identity; its files are read once in a run."""
     return weights_hash(model or EMBEDDED)
+
+
+@lru_cache
+def official(name: str, data: Path) -> str:
+    """A hash over the official files of a benchmark in a folder; they are read once in a run."""
+    return file_hash(FILES[name](data))
 
 
 @lru_cache(maxsize=1)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.errors import SourceError
-from svlm_core.evaluation.identity import file_hash
-from svlm_core.evaluation.paper.captions import Job, job_of, read
+from svlm_core.evaluation.paper.captions import Job, job_of, official, read
 from svlm_core.evaluation.paper.inplace import of_win_rate
 from svlm_core.evaluation.paper.items import COLUMNS, INF, Column, Contestant, Item
 from svlm_core.evaluation.paper.published import GPT, PARTS
@@ -74,7 +73,7 @@ def _column(
     shared = {
         'data': {
             'name': benchmark.name,
-            'sha256': file_hash(benchmark.files),
+            'sha256': official(of.benchmark, data[of.benchmark]),
             'windows': len(benchmark.windows),
             'category': item.category if setup.size is None else '',
         },

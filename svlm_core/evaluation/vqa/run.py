@@ -76,17 +76,22 @@ class Outcome:
 def run(job: Job, engine: StreamingVLM, settings: StreamSettings, said: Said) -> list[dict]:
     """Answer the questions of a job in this process; the rows of the table. See `gather`."""
     panel = prepare(job, engine, settings)
-    return gather(job, panel.identities, panel.answers, said).rows
+    return gather(job, panel.questions, panel.identities, panel.answers, said).rows
 
 
-def gather(job: Job, identities: Mapping[str, Identity], maker: Maker, said: Said) -> Outcome:
+def gather(
+    job: Job,
+    questions: Sequence[Question],
+    identities: Mapping[str, Identity],
+    maker: Maker,
+    said: Said,
+) -> Outcome:
     """Write the answers that are missing, as they are made; those of all shards make the table.
 
-    `identities` are those of whoever answers, by name. Raises SettingsError where the folder holds
-    another run, and the errors of files and disks.
+    `questions` are those that `load` finds, `identities` those of whoever answers, by name. Raises
+    SettingsError where the folder holds another run, and the errors of files and disks.
     """
     benchmark, rules = choose(job.benchmark, job.protocol, job.subtitles)
-    questions = load(benchmark, job)
     begin_folder(job.output, {name: identity.row() for name, identity in identities.items()})
     file = AnswerFile(job.output, job.shard)
     mine = [q for q in questions if job.shard.holds(_within(q.video, job.data))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from svlm_core.evaluation.identity import digest, revision, versions
 from svlm_core.evaluation.judges import LONGEST, agreement, by_agreement, by_model
 from svlm_core.evaluation.judging import Bout, Judge, Ruling, Vote, both_orders
 from svlm_core.evaluation.windows import bout, read_captions, read_windows
-from svlm_core.records import Record, kind_of
+from told import told
 
 TRUTH = ('Kick off.', '', '', 'Smith scores!', '', 'What a goal.')
 GOOD = ('Kick off.', '', '', 'Smith scores!', '', '')
@@ -332,25 +331,7 @@ def test_windows_that_one_side_was_not_shown_are_named(league, capsys):
 
 def test_captions_of_svlm_are_compared_as_they_are(tmp_path):
     def record(second: int, text: str) -> dict:
-        silent = Record(
-            stamp=second + 0.5,
-            frame_id='',
-            camera='one.mp4',
-            window_start=float(second),
-            sequence=second,
-            kind='silence',
-            text='',
-            delta='',
-            done=True,
-            late=False,
-            frames_used=2,
-            frames_repeated=0,
-            frames_dropped=0,
-            tokens=3,
-            latency=None,
-        )
-        spoken = replace(silent, kind=kind_of(text), text=text, delta=text)
-        return json.loads(spoken.to_json())
+        return json.loads(told(second, text, 'one.mp4').to_json())
 
     lines(tmp_path / 'clips.jsonl', clip('games/one.mp4', 0, 20))
     lines(

@@ -66,7 +66,7 @@ def asked(published, tiny, tmp_path, monkeypatch):
             shard=Shard.parse(shard),
         )
         panel = prepare(job, tiny, suited('robot', None))
-        return gather(job, panel.identities, panel.answers, lambda done, of: None)
+        return gather(job, panel.questions, panel.identities, panel.answers, lambda done, of: None)
 
     return run
 
