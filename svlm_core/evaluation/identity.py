@@ -135,19 +135,28 @@ def _version(package: str) -> str:
 
 
 def revision() -> str | None:
-    """The commit of this code, with `+changes` where it was edited since; None if not in git."""
+    """The commit of this code; None if not in git.
+
+    Where it was edited since, `+` and a short hash of the changes follow: two edits are two codes.
+    """
     here = Path(__file__).resolve()
     if _git(here, 'ls-files', '--error-unmatch', here.name) is None:
         return None  # git may be about another project, in which this one is installed
     commit = _git(here, 'rev-parse', 'HEAD')
-    changes = _git(here, 'status', '--porcelain', '--untracked-files=no', ':/')
-    return f'{commit}+changes' if commit and changes else commit
+    changes = _git(here, 'diff', '--binary', 'HEAD', '--', ':/')
+    if not (commit and changes):
+        return commit
+    return f'{commit}+{hashlib.sha256(changes.encode()).hexdigest()[:8]}'
 
 
 def _git(file: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
-            ['git', '-C', str(file.parent), *words], capture_output=True, text=True, check=False
+            ['git', '-C', str(file.parent), *words],
+            capture_output=True,
+            encoding='utf-8',
+            errors='replace',  # changed files may be of any encoding
+            check=False,
         )
     except OSError:
         return None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -155,6 +156,11 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+def edited(file: Path, content: bytes) -> str | None:
+    file.write_bytes(content)
+    return revision()
+
+
 def test_the_revision_is_the_commit_and_tells_of_changes(tmp_path, monkeypatch):
     folder = tmp_path / 'project/inner'
     folder.mkdir(parents=True)
@@ -171,8 +177,11 @@ def test_the_revision_is_the_commit_and_tells_of_changes(tmp_path, monkeypatch):
     git(tmp_path / 'project', 'commit', '-qm', 'two')
     commit = git(tmp_path / 'project', 'rev-parse', 'HEAD')
     assert revision() == commit
-    (tmp_path / 'project/other.txt').write_text('2')
-    assert revision() == f'{commit}+changes'
+    edits = (b'2', b'3', b'\xff', b'2')
+    told = [edited(tmp_path / 'project/other.txt', content) for content in edits]
+    assert all(re.fullmatch(rf'{commit}\+[0-9a-f]{{8}}', one) for one in told)
+    assert len(set(told)) == 3  # two edits are two codes, and the same one is the same
+    assert told[0] == told[3]
 
 
 def test_without_git_there_is_no_revision(monkeypatch):
