@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from svlm_core.caption import Answer, Token
 from svlm_core.config import Sampling, StreamSettings
-from svlm_core.errors import MemoryFull
+from svlm_core.errors import DeviceFull, MemoryFull
 from svlm_core.memory import Memory
 from svlm_core.model.checkpoint import Model
 from svlm_core.policies import keep_all
@@ -52,7 +54,7 @@ class Fork:
 
         Each question is asked of the same moment: an earlier answer is not remembered, and the
         same question is answered with the same words. Raises MemoryFull when the question leaves
-        no room for an answer.
+        no room for an answer, DeviceFull when the device has none for the work.
         """
         for _ in self.tokens(question, begun):
             continue
@@ -70,11 +72,16 @@ class Fork:
                 f'the question and its answer share {self._room} tokens, and the question alone '
                 'takes them: shorten it, or open the stream with more ask_tokens'
             )
-        with watch('prefill'):
-            self._memory.rewind(self._origin, self._encoded)
-            plan = Plan(keep_all(self._origin))
-            self._memory.change(self._origin, plan, self._origin.extended(asked))
-            [hidden] = self._memory.encode({})
+        try:
+            with watch('prefill'):
+                self._memory.rewind(self._origin, self._encoded)
+                plan = Plan(keep_all(self._origin))
+                self._memory.change(self._origin, plan, self._origin.extended(asked))
+                [hidden] = self._memory.encode({})
+        except torch.OutOfMemoryError as error:
+            raise DeviceFull(
+                f'{self._device} has no room for the work of a question: free the device'
+            ) from error
         self._speaker.reset()
         drawn = self._speaker.reply(self._memory, hidden, room, watch)
         yield from spoken(drawn, ids, self._prompt.text)

@@ -129,7 +129,7 @@ class Input:
             self._dropped(f'stamp {stamp / 1e9:.3f} is not after the one before')
         if arrival is Arrival.RESTARTED:
             self._node.get_logger().warning(
-                self._note(f'time went back to {stamp / 1e9:.3f}: a new stream begins')
+                self._note(f'time jumped to {stamp / 1e9:.3f}: a new stream begins')
             )
 
     def _dropped(self, reason: str) -> None:

@@ -65,9 +65,10 @@ class Sentry:
                 self._publish(rule, caption, answer.text)
         except CancelledError:
             self._node.get_logger().debug(f'alert {rule.name}: deactivated before the answer')
-        except SvlmError as error:
+        except Exception as error:  # whatever broke, the cameras go on
+            told = str(error) if isinstance(error, SvlmError) else repr(error)
             self._node.get_logger().warning(
-                f'alert {rule.name} was not asked: {error}', throttle_duration_sec=LOG_PERIOD
+                f'alert {rule.name} was not asked: {told}', throttle_duration_sec=LOG_PERIOD
             )
         finally:
             self._asking = False

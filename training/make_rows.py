@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, cast
 
 from svlm_core.bags import require_rosbags
 from svlm_core.config import preset
-from svlm_core.errors import SourceError, SvlmError
+from svlm_core.errors import OutputError, SourceError, SvlmError
+from svlm_core.timeline import make_folder
 from svlm_core.training.rows import cut, write_rows
 
 if TYPE_CHECKING:
@@ -51,22 +52,26 @@ def make(arguments: argparse.Namespace) -> str:
     from svlm_core.training.footage import film, seconds_of_video
 
     settings, source, folder = preset('robot'), arguments.source, arguments.output
-    folder.mkdir(parents=True, exist_ok=True)
+    name = source.name if source.is_dir() else source.stem
+    path, video = folder / f'{name}.jsonl', folder / f'{name}.mp4'
+    bag = source.is_dir() or source.suffix in SUFFIXES
+    if made := [str(file) for file in (path, video)[: 1 + bag] if file.exists()]:
+        raise OutputError(f'{" and ".join(made)} exists: give another --output, or remove it')
+    make_folder(folder)
     origin, problem, no_bag = 0.0, '', cast('Bag', None)
-    if source.is_dir() or source.suffix in SUFFIXES:
-        name = f'{source.stem}.mp4'
-        with open_bag(source) as bag:
-            notes = read_reference(arguments.notes, bag)
-            filmed = film(bag, arguments.topic, settings, folder / name)
+    if bag:
+        with open_bag(source) as opened:
+            notes = read_reference(arguments.notes, opened)
+            filmed = film(opened, arguments.topic, settings, video)
+        told = video.name
         shown, origin, problem = set(filmed.numbers), filmed.origin / SECOND, filmed.problem
     elif not Path(arguments.notes).is_file():
         raise SourceError(f'{arguments.notes} is no file, and {source} is no bag with topics')
     else:
         notes = read_reference(arguments.notes, no_bag)
-        shown, name = set(seconds_of_video(source, settings)), str(source.resolve())
+        shown, told = set(seconds_of_video(source, settings)), str(source.resolve())
     said = notes.texts(origin, settings.chunk_seconds, shown)
-    rows = cut(name, shown, said, window=arguments.window, overlap=arguments.overlap)
-    path = folder / f'{source.stem}.jsonl'
+    rows = cut(told, shown, said, window=arguments.window, overlap=arguments.overlap)
     count, spoken = write_rows(path, rows), sum(map(bool, said.values()))
     line = f'{path}: {count} rows of {len(shown)} seconds, {spoken} of them with words'
     return f'{line}\n{problem}' if problem else line

@@ -139,8 +139,7 @@ class Run:
 
     def _watching(self, benchmark: Benchmark) -> tuple[Captioner, Identity, StreamingVLM]:
         """Who captions, and how that comes about."""
-        from svlm_core.card import differences
-        from svlm_core.evaluation.identity import Identity, model_identity
+        from svlm_core.evaluation.identity import model_identity, of_stream
         from svlm_core.evaluation.streams.captioning import by_engine
 
         settings, flags = self.engine.settings(), self.engine
@@ -148,17 +147,14 @@ class Run:
         query: Query = (lambda stretch: told) if told else benchmark.query
         engine = load_engine(flags.model, flags.device, flags.dtype)
         asked = {'query': query(_untitled(benchmark, self.setting)), 'previous': self.previous}
-        identity = Identity(
-            mode=f'{self.setting} {NAMES[self.setting]}',
-            policy=settings.policy,
-            frames=f'{settings.fps:g} fps, all',
-            pixels=f'{settings.min_vision_tokens} to {settings.max_vision_tokens} tokens a pair',
-            positions=settings.rope,
+        identity = of_stream(
+            settings,
+            f'{self.setting} {NAMES[self.setting]}',
             model=model_identity(engine),
             data=self.of.identity(benchmark),
             seed=settings.sampling.seed,
-            settings={**differences(settings), **asked},
         )
+        identity = replace(identity, settings={**identity.settings, **asked})
         who = by_engine(engine, settings, query, self.previous == 'truth')
         return who, identity, engine
 

@@ -20,7 +20,7 @@ from svlm_core.curation.manifest import CurationError
 from svlm_core.curation.pipeline import Workplace
 from svlm_core.curation.settings import Building
 from svlm_core.evaluation.streams.infstreams import CLIPS, WORDS
-from svlm_core.timeline import as_line, whole, write_whole
+from svlm_core.timeline import as_line, make_folder, whole, write_whole
 
 FOLDER = 'eval'
 COUNTS = 'counts.json'
@@ -49,7 +49,7 @@ def build_eval(place: Workplace, settings: Building) -> list[dict[str, Any]]:
         raise CurationError('build-eval takes all videos: merge the shards first')
     names, folder = place.names(), place.output / FOLDER
     rows = list[dict[str, Any]]()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with whole(folder / WORDS) as words, whole(folder / CLIPS) as clips:
         for game in _games(place, names, settings):
             words.write(_line(game, game.words))

@@ -150,7 +150,7 @@ def parts(folder: Path, name: str) -> list[Path]:
 def digest(content: Any) -> str:
     """A short name for some JSON: another content, another name."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:24]
 
 
 def _rows(entries: dict[str, dict[str, Entry]]) -> Iterator[dict[str, Any]]:

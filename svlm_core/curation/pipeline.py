@@ -21,7 +21,7 @@ from typing import Any
 from svlm_core.curation.accounts import CODE, account_file, code, keep
 from svlm_core.curation.manifest import CurationError, Entry, Manifest, Shard, digest, shards
 from svlm_core.errors import SourceError
-from svlm_core.timeline import as_line, write_whole
+from svlm_core.timeline import as_line, make_folder, write_whole
 
 FAILED = 'failed'  # counts the videos that a stage could make nothing of, each with its reason
 VIDEOS = ('.mp4', '.mkv', '.webm', '.mov', '.avi', '.ts', '.m4v', '.flv', '.mpg', '.mpeg')
@@ -99,7 +99,10 @@ class Workplace:
     shard: Shard = field(default_factory=Shard)
 
     def names(self) -> list[str]:
-        """The videos of the shard, as relative paths. Raises SourceError where there are none."""
+        """The videos of the shard, as relative paths.
+
+        Raises SourceError where there are none, and for a name that no file of ours could hold.
+        """
         if not self.videos.is_dir():
             raise SourceError(f'{self.videos} is no folder of videos')
         every = sorted(
@@ -109,6 +112,9 @@ class Workplace:
         )
         if not every:
             raise SourceError(f'{self.videos} holds no videos ({" ".join(VIDEOS)})')
+        for name in every:
+            if (told := name.encode('utf-8', 'replace').decode()) != name:
+                raise SourceError(f'{self.videos}: the name of {told} is not in UTF-8: rename it')
         return [name for name in every if self.shard.holds(name)]
 
     def product(self, stage: str, name: str, ending: str = '.json') -> Path:
@@ -117,7 +123,7 @@ class Workplace:
 
     def manifest(self) -> Manifest:
         """What has been done so far. Raises CurationError where shards wait to be merged."""
-        self.output.mkdir(parents=True, exist_ok=True)
+        make_folder(self.output)
         if self.shard.count == 1 and (waiting := shards(self.output)):
             raise CurationError(
                 f'{waiting[0]} is the manifest of a shard: run `svlm curate merge {self.output}` '
@@ -287,7 +293,7 @@ def _is_on_disk(path: Path, entry: Entry | None) -> bool:
 
 
 def _write(path: Path, text: str) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_whole(path, text)
     return _digest(text.encode('utf-8'))
 

@@ -57,10 +57,17 @@ class Endpoint:
             raise SettingsError('--model-name is empty: name the model that the endpoint serves')
 
     def key(self) -> str:
-        """The key. Raises SettingsError when the variable is not set."""
-        if self.key_variable and not os.environ.get(self.key_variable):
+        """The key. Raises SettingsError when the variable is not set, or holds none."""
+        if not self.key_variable:
+            return ''
+        key = os.environ.get(self.key_variable, '').strip()  # files end in a line feed
+        if not key:
             raise SettingsError(f'the environment variable {self.key_variable} is not set')
-        return os.environ[self.key_variable] if self.key_variable else ''
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError(
+                f'the environment variable {self.key_variable} holds characters that no key has'
+            )
+        return key
 
 
 @dataclass(frozen=True)
@@ -152,10 +159,10 @@ class ChatEndpoint:
             return replace(reply, dropped=dropped)
         if response.status in PASSING:
             return f'status {response.status}', response.wait
-        return self._not_passing(response, sent)
+        return self._not_passing(response, question, sent)
 
     def _not_passing(
-        self, response: Response, sent: dict[str, Any]
+        self, response: Response, question: dict[str, Any], sent: dict[str, Any]
     ) -> Reply | tuple[str, float | None]:
         """What to make of a status that will not change by itself. Raises EndpointError."""
         told = _complaint(response.body)
@@ -165,7 +172,7 @@ class ChatEndpoint:
             for name in OPTIONAL:
                 if name in told and name in sent:
                     self._refused.add(name)
-                    return f'it does not take {name}', 0.0
+                    return self._once(question)
         where = f'{self._url} answered {response.status}'
         if response.status in (401, 403):
             name = self._endpoint.key_variable
@@ -187,6 +194,7 @@ def _reply(body: bytes) -> Reply | None:
         return None
     if choice.get('finish_reason') == 'content_filter':
         refusal = refusal or 'stopped by a content filter'
+    text = text.encode('utf-8', 'replace').decode()  # half a character could not be written
     return Reply(text, refusal, model if isinstance(model, str) else '')
 
 

@@ -183,7 +183,8 @@ def duel(
         for score in pool.map(vote, shown):
             scores.append(score)
             moved(len(scores))
-    return Result(tuple(scores), tuple(w for w in windows if w not in set(shown)))
+    judged = set(shown)
+    return Result(tuple(scores), tuple(w for w in windows if w not in judged))
 
 
 def write_results(folder: Path, result: Result, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,12 +74,13 @@ def running_free(
 
 def _mark(stream: Stream, story: Story, index: int, task: str, said: str) -> Mark:
     now = story.second(index)
-    truth = now.meaning if now.told(task) else SILENCE
+    told = bool(now.told(task))
+    truth = now.meaning if told else SILENCE
     last = stream.last
     assert last is not None
     return Mark(
         second=index,
-        skill=now.skill,
+        skill=now.skill if told else SILENCE.sentence,
         truth=truth,
         said=said,
         held=stream.held + stream.recalled,

@@ -120,7 +120,8 @@ def read_windows(path: Path, seconds: int, min_words: int) -> list[Window]:
         if row.before is None:
             windows += _cut(row, seconds, min_words)
         elif row.said:
-            start, end = int(row.said[0].start), int(row.said[-1].end)
+            start = int(row.said[0].start)
+            end = max(int(row.said[-1].end), start + 1)  # words within one second make it a window
             windows.append(Window(row.video, row.title, start, end, row.said, row.category))
     if not windows:
         raise SourceError(f'{path} holds no window with words')
@@ -130,15 +131,22 @@ def read_windows(path: Path, seconds: int, min_words: int) -> list[Window]:
 def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
     """What a model said, by video or event, from a file or all .jsonl files of a folder.
 
-    Records of svlm tell of one video, the one of `videos` that has the file's name, or the only
-    one. Raises SourceError, naming line and field, and for what is captioned twice.
+    Records of svlm tell of one video, the one of `videos` that has the file's name; a file that
+    was given by itself, else, of the only one. Those in a folder that tell of others are passed
+    over. Raises SourceError, naming line and field, and for what is captioned twice.
     """
     names, pieces = list(dict.fromkeys(videos)), dict[str, list[Captions]]()
-    for file in row_files(path):
-        for video, captions in _captions(file, names):
+    files = row_files(path)
+    for file in files:
+        named = _named(file.relative_to(path) if path.is_dir() else Path(file.name), names)
+        if not (named or path.is_dir() or len(names) > 1):
+            named = names
+        for video, captions in _captions(file, named):
             if any(captions.shown == other.shown for other in pieces.get(video, ())):
                 raise SourceError(f'{file}: a stretch of {video} is captioned twice')
             pieces.setdefault(video, []).append(captions)
+    if not pieces:
+        raise SourceError(f'{path}: name it as one of the videos: {", ".join(names[:5])}')
     return {video: _joined(of) for video, of in pieces.items()}
 
 
@@ -193,7 +201,8 @@ def _cut(row: Reference, seconds: int, min_words: int) -> Iterator[Window]:
             yield Window(row.video, row.title, start, end, inside, row.category)
 
 
-def _captions(path: Path, videos: Sequence[str]) -> Iterator[tuple[str, Captions]]:
+def _captions(path: Path, named: Sequence[str]) -> Iterator[tuple[str, Captions]]:
+    """What a file says; `named` are the videos that its records may be of."""
     records: list[Record] = []
     for line, row in located(path):
         if isinstance(row, dict) and 'window_start' in row:
@@ -211,16 +220,18 @@ def _captions(path: Path, videos: Sequence[str]) -> Iterator[tuple[str, Captions
             Said(item['start_time'], item['end_time'], item['response']) for item in row['items']
         )
         yield row['video'], Captions(((row['chunk_start'], row['chunk_end']),), said)
-    if records:
-        yield _named(path, videos), _spoken(records)
+    if records and len(named) > 1:
+        raise SourceError(f'{path} has the name of several videos: {", ".join(named[:5])}')
+    if records and named:
+        yield named[0], _spoken(records)
 
 
 def _predicted(row: dict[str, Any]) -> tuple[str, Captions]:
     """What was said of an event, in whole seconds as its window has them."""
     start, end = row['begin'], row['end']
+    start, end = math.floor(start), math.ceil(end)
     said = (Said(start, end, row['pred']),)
-    shown = ((math.floor(start), math.ceil(end)),)
-    return f'{row["video_id"]}_{row["event_id"]}', Captions(shown, said)
+    return f'{row["video_id"]}_{row["event_id"]}', Captions(((start, end),), said)
 
 
 def _spoken(records: Sequence[Record]) -> Captions:
@@ -232,12 +243,20 @@ def _spoken(records: Sequence[Record]) -> Captions:
     return Captions(tuple((start, start + step) for start in starts), said)
 
 
-def _named(path: Path, videos: Sequence[str]) -> str:
-    """Which video a file of records is about."""
-    found = [v for v in videos if path.stem in (Path(v).name, Path(v).stem)]
-    if len(found or videos) != 1:
-        raise SourceError(f'{path}: name it as one of the videos: {", ".join(videos[:5])}')
-    return (found or videos)[0]
+def _named(path: Path, videos: Sequence[str]) -> list[str]:
+    """Which videos have the name of a file of records, and of its folders as far as both have any.
+
+    Where one has all of its path, it is that one.
+    """
+    told = path.with_suffix('')
+    forms = {video: (Path(video), Path(video).with_suffix('')) for video in videos}
+    found = [v for v, of in forms.items() if any(_ends_alike(told, form) for form in of)]
+    return [v for v in found if told in forms[v]] or found
+
+
+def _ends_alike(one: Path, other: Path) -> bool:
+    count = min(len(one.parts), len(other.parts))
+    return one.parts[-count:] == other.parts[-count:]
 
 
 def _joined(pieces: Sequence[Captions]) -> Captions:

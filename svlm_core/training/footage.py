@@ -16,7 +16,7 @@ import numpy as np
 
 from svlm_core.bags.reader import Bag
 from svlm_core.config import StreamSettings
-from svlm_core.errors import OutputError, SourceError
+from svlm_core.errors import FrameError, OutputError, SourceError
 from svlm_core.replay.decoding import decoder
 from svlm_core.replay.feed import Feed, pictures
 from svlm_core.video.sources import open_source
@@ -65,7 +65,13 @@ def film(bag: Bag, topic: str | None, settings: StreamSettings, path: Path) -> F
         with Reel(part, settings.fps) as reel:
             try:
                 for taken in feed:
-                    frames, _ = pictures(taken, decode.convert, feed.mailbox, feed.camera)
+                    try:
+                        frames, _ = pictures(taken, decode.convert, feed.mailbox, feed.camera)
+                    except FrameError as error:  # not one frame of this round
+                        problem = (
+                            f'some seconds cannot be read, the last at {taken.start:g} s: {error}'
+                        )
+                        continue
                     reel.add(frames, taken.index * settings.frames_per_round)
                     numbers.append(taken.index)
                     origin = taken.origin

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from svlm_core.config import Sampling, preset
-from svlm_core.errors import MemoryFull, SettingsError
+from svlm_core.errors import DeviceFull, MemoryFull, SettingsError
 from svlm_core.rope import Rotary, rotate
 from svlm_core.transcript import Role
 
@@ -149,6 +149,19 @@ def test_a_question_without_room_for_an_answer_is_refused_and_the_next_is_heard(
     with pytest.raises(MemoryFull, match='share 48 tokens'):
         fork.ask('what ' * 60)
     assert fork.ask(QUESTION).ids
+
+
+def test_a_device_without_room_for_a_question_says_so_and_the_next_is_heard(watch, monkeypatch):
+    asked, twin = watch(4).fork(), watch(4).fork()
+
+    def full(*given):
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asked._memory, 'encode', full)
+        with pytest.raises(DeviceFull, match='no room for the work of a question'):
+            asked.ask('What is there?')
+    assert asked.ask('What is there?').ids == twin.ask('What is there?').ids
 
 
 def test_names_of_special_tokens_in_a_question_stay_text(watch):

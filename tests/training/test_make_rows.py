@@ -96,6 +96,17 @@ def test_a_video_is_named_where_it_lies(engine: StreamingVLM, tmp_path: Path) ->
     assert (row.video, row.end) == (video, 6)
 
 
+def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:
+    video, folder = film(tmp_path / 'patrol.mp4', 3), tmp_path / 'data'
+    folder.mkdir()
+    kept = notes(folder / 'patrol.jsonl', {1: 'Corrected by hand.'})
+    before = kept.read_bytes()
+    made = make_rows(video, '--notes', kept, '--output', folder)
+    assert made.returncode != 0
+    assert f'{kept} exists: give another --output, or remove it' in made.stderr
+    assert kept.read_bytes() == before
+
+
 @pytest.mark.parametrize('arguments', [(), ('--overlap', '24')], ids=str)
 def test_what_cannot_be_made_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     video = film(tmp_path / 'a.mp4', 2)

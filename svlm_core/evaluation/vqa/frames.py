@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -52,9 +53,13 @@ def instants(plan: Frames, start: float, end: float) -> list[float]:
 
 
 def newest(count: int, fps: float, start: float, end: float) -> list[float]:
-    """The last instants before `end` at which a stream of that rate takes a frame."""
+    """The last instants at which a stream of that rate has taken a frame by `end`.
+
+    It takes whole seconds; of less than one, all there is. Raises SourceError where there is none.
+    """
     if end <= start:
         raise SourceError(f'there is nothing to see from {start:g} s to {end:g} s')
+    end = start + (math.floor(end - start + STAMP_ERROR) or end - start)
     return [max(start, end - k / fps) for k in range(count, 0, -1)]
 
 

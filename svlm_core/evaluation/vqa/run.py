@@ -245,7 +245,10 @@ def _asks(question: Question, rules: Rules) -> Iterator[Any]:
     if question.kind == 'output':
         yield from (proactive.is_it_time(question), proactive.now_say_it(question))
         return
-    lines = read_subtitles(question.subtitles) if question.subtitles else ()
+    try:
+        lines = read_subtitles(question.subtitles) if question.subtitles else ()
+    except SourceError:  # told with its answer
+        lines = ()
     yield rules.ask(question, [text for _, _, text in lines])
 
 

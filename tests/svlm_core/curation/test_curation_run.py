@@ -354,6 +354,19 @@ def test_there_is_nothing_to_curate(tmp_path, capsys):
     assert 'is no folder of videos' in capsys.readouterr().err
 
 
+def test_a_name_that_no_file_of_ours_could_hold_is_told(tmp_path, capsys):
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / os.fsdecode(b'caf\xe9.mp4')).touch()
+    assert cli.main(['curate', 'probe', str(tmp_path / 'in'), str(tmp_path / 'out')]) == 1
+    assert 'the name of caf?.mp4 is not in UTF-8: rename it' in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_told(season, tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    assert cli.main(['curate', 'probe', str(season), str(tmp_path / 'file/out')]) == 1
+    assert 'out cannot be made: Not a directory' in capsys.readouterr().err
+
+
 def test_one_video_without_words_stops_no_other_and_is_tried_again(
     curate, season, finished, tmp_path, capsys
 ):

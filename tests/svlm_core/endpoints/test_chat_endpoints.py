@@ -97,6 +97,25 @@ def test_the_key_goes_to_the_named_server_and_is_never_told(monkeypatch, tmp_pat
         endpoint(server.url, key_variable='MY_KEY')
 
 
+def test_a_key_from_a_file_has_a_line_feed_and_what_is_none_is_never_told(monkeypatch):
+    monkeypatch.setenv('MY_KEY', 'secret-7\r\n')
+    with chat_server(echo) as server:
+        chat, _ = endpoint(server.url, key_variable='MY_KEY')
+        chat(HELLO)
+    assert server.headers[0]['Authorization'] == 'Bearer secret-7'
+    for key in ('secret\r\n7', 'sécret-7', '\n'):
+        monkeypatch.setenv('MY_KEY', key)
+        with pytest.raises(SettingsError, match='MY_KEY') as caught:
+            endpoint(server.url, key_variable='MY_KEY')
+        assert 'cret' not in str(caught.value)
+
+
+def test_half_a_character_in_a_reply_is_one_that_can_be_written(tmp_path):
+    with chat_server(lambda request: 'so \ud83d') as server:
+        chat, _ = endpoint(server.url, Cache(tmp_path))
+        assert chat(HELLO) == chat(HELLO) == Reply('so ?')
+
+
 @pytest.mark.parametrize('name', ['temperature', 'response_format', 'seed'])
 def test_a_parameter_that_a_server_does_not_take_is_left_out_from_then_on(name):
     with chat_server(echo, 400) as server:
@@ -105,6 +124,14 @@ def test_a_parameter_that_a_server_does_not_take_is_left_out_from_then_on(name):
         assert chat(HELLO, {'type': 'object'}) == Reply('heard Hello?', dropped=(name,))
         chat([*HELLO, *HELLO], {'type': 'object'})
     assert [name in request for request in server.requests] == [True, False, False]
+
+
+def test_to_leave_parameters_out_takes_no_tries():
+    with chat_server(echo, 400, 400) as server:
+        server.complaint = 'Unsupported: temperature, seed'
+        chat, waits = endpoint(server.url, tries=1)
+        assert chat(HELLO) == Reply('heard Hello?', dropped=('temperature', 'seed'))
+    assert (len(server.requests), waits) == (3, [])
 
 
 def test_a_reply_says_what_the_server_calls_the_model_even_from_the_cache(tmp_path):

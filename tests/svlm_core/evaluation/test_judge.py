@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from chat_server import chat_server
 from svlm_core import cli
 from svlm_core.endpoints.chat import Reply
+from svlm_core.errors import SourceError
 from svlm_core.evaluation.bootstrap import DRAWS, ratio_interval
 from svlm_core.evaluation.identity import digest, revision, versions
 from svlm_core.evaluation.judges import LONGEST, agreement, by_agreement, by_model
 from svlm_core.evaluation.judging import Bout, Judge, Ruling, Vote, both_orders
-from svlm_core.evaluation.windows import bout, read_captions, read_windows
+from svlm_core.evaluation.windows import Said, Window, bout, read_captions, read_windows
 from told import told
 
 TRUTH = ('Kick off.', '', '', 'Smith scores!', '', 'What a goal.')
@@ -341,6 +342,49 @@ def test_captions_of_svlm_are_compared_as_they_are(tmp_path):
     lines(tmp_path / 'b' / 'one.jsonl', *(record(n, 'A dog.') for n in range(20)))
     assert judged(tmp_path) == 0
     assert results(tmp_path)[0][0]['winner'] == 'A'
+
+
+def spoken(folder: Path, name: str, *texts: str) -> None:
+    """What svlm leaves of a video of a folder, second by second."""
+    rows = [json.loads(told(second, text, name).to_json()) for second, text in enumerate(texts)]
+    lines(folder / f'{name}.jsonl', *rows)
+
+
+def test_files_of_a_folder_are_found_by_name_and_those_of_other_videos_passed_over(tmp_path):
+    lines(tmp_path / 'clips.jsonl', clip('x/cam.mp4', 0, 4), clip('y/cam.mp4', 0, 4))
+    for name, text in (('x/cam.mp4', 'x'), ('y/cam.mp4', 'y'), ('z/other.mp4', 'z')):
+        spoken(tmp_path / 'a', name, *[text] * 4)
+    found = read_captions(tmp_path / 'a', ['x/cam.mp4', 'y/cam.mp4'])
+    assert {v: {said.text for said in of.said} for v, of in found.items()} == {
+        'x/cam.mp4': {'x'},
+        'y/cam.mp4': {'y'},
+    }
+    one = read_captions(tmp_path / 'a', ['x/cam.mp4'])  # no other is taken for the only one
+    assert {said.text for said in one['x/cam.mp4'].said} == {'x'}
+    with pytest.raises(SourceError, match=r'name it as one of the videos: film\.mp4'):
+        read_captions(tmp_path / 'a', ['film.mp4'])
+    alone = read_captions(tmp_path / 'a/z/other.mp4.jsonl', ['film.mp4'])  # given by itself
+    assert {said.text for said in alone['film.mp4'].said} == {'z'}
+    with pytest.raises(SourceError, match=r'several videos: x/cam\.mp4, y/cam\.mp4'):
+        read_captions(tmp_path / 'a/x/cam.mp4.jsonl', ['x/cam.mp4', 'y/cam.mp4'])
+
+
+def test_words_within_one_second_make_a_window_of_it(tmp_path):
+    row = {'video': 'a.mp4', 'content': [[5.2, 5.5, 'He'], [5.5, 5.9, 'shoots.']], 'preasr': ''}
+    (window,) = read_windows(lines(tmp_path / 'r.jsonl', row), 100, 200)
+    assert (window.start, window.end) == (5, 6)
+    spoken(tmp_path, 'a.mp4', *map(str, range(8)))
+    captions = read_captions(tmp_path / 'a.mp4.jsonl', ['a.mp4'])['a.mp4']
+    seen = bout(window, captions, captions)
+    assert (seen.truth, seen.first) == (('He shoots.',), ('5',))
+
+
+def test_what_is_said_of_a_short_event_belongs_to_it(tmp_path):
+    row = {'video_id': 'v', 'event_id': 3, 'begin': 10.2, 'end': 10.9, 'pred': 'A goal.'}
+    captions = read_captions(lines(tmp_path / 'p.jsonl', row), [])['v_3']
+    window = Window('v', '', 10, 11, (Said(10.2, 10.9, 'Goal!'),), event='3')
+    assert captions.covers(window)
+    assert bout(window, captions, captions).first == ('A goal.',)
 
 
 @pytest.mark.parametrize(
