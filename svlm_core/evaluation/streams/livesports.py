@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from svlm_core.curation.formats import EVENT_FILE
 from svlm_core.curation.validation import located
 from svlm_core.errors import SourceError
+from svlm_core.evaluation.duel import Result
 from svlm_core.evaluation.judges import ALIGNED
+from svlm_core.evaluation.judging import Vote
 from svlm_core.evaluation.streams.benchmark import Benchmark, Setting, Stretch, inside
 from svlm_core.evaluation.windows import Said, Window, fits
 from svlm_core.shapes import Listed, Misfit, Span
@@ -25,6 +27,7 @@ QUERY = (
     'You are an expert commentator of this video. Say live what happens, as a broadcast would, '
     'and go on from what was said before.'
 )
+TIE, INVALID = 'tie', 'invalid'  # in the place of a winner
 _TIMED = Listed(Span(ordered=False), least=1)
 
 
@@ -63,6 +66,24 @@ def files(folder: Path) -> tuple[Path, ...]:
     if path is None:
         raise SourceError(f'{folder} has none of {", ".join(FILES)}')
     return (path,)
+
+
+def votes(result: Result, a: str, b: str) -> Iterator[dict[str, str]]:
+    """The rows of a vote file, as published: who won each event, shown first and shown second.
+
+    The official count takes the votes that bear a name, of two for each row. Where the judge gave
+    no vote it is INVALID; officially that is a tie too, which counts the same.
+    """
+    for score in result.scores:
+        yield {
+            'video_event_id': score.window.subject,
+            'ab_winner': _winner(score.ab.vote, a, b),
+            'ba_winner': _winner(score.ba.vote, a, b),
+        }
+
+
+def _winner(vote: Vote, a: str, b: str) -> str:
+    return INVALID if vote is None else {1.0: a, 0.0: b}.get(vote, TIE)
 
 
 def _query(stretch: Stretch) -> str:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The win rates of some captions against others, as the paper has them: over all, and by category.
 
-Every vote of every pair is kept in `scores/A against B.jsonl`, the table in `results.json`.
+Every vote of every pair is kept in `scores/A against B.jsonl`, the table in `results.json`. Those
+of LiveSports-3K are also in `votes/A against B.jsonl`, as they are published.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from svlm_core.evaluation.bootstrap import Interval
 from svlm_core.evaluation.duel import Result, duel
 from svlm_core.evaluation.identity import RUN, Identity, account, file_hash
 from svlm_core.evaluation.judging import Judge
+from svlm_core.evaluation.streams import livesports
 from svlm_core.evaluation.streams.benchmark import Benchmark
 from svlm_core.evaluation.windows import CAPTIONS, Captions, Window, read_captions, row_files
 from svlm_core.timeline import make_folder, write_lines, write_whole
@@ -51,6 +53,8 @@ def read_side(named: str, benchmark: Benchmark) -> Side:
     name, mark, place = named.partition('=')
     if not (name.strip() and mark and place) or '/' in name:
         raise SettingsError(f'{named!r}: give captions as NAME=PATH, without / in the name')
+    if name in (livesports.TIE, livesports.INVALID):
+        raise SettingsError(f'{named!r}: {name} stands for no winner, give captions another name')
     path = Path(place)
     if (path / RUN).is_file() and not (path / CAPTIONS).is_file():
         raise SourceError(f'{path} is not finished: run `svlm streams` into it again')
@@ -82,8 +86,12 @@ def rows(
         except SourceError as error:
             raise SourceError(f'{pair}: {error}') from error
         identity = _identity(a, shared)
-        scores = output / 'scores' / f'{pair}.jsonl'
-        _write_scores(scores, result, shared['judge'], identity.digest)
+        judge_name, run = shared['judge'], identity.digest
+        scores = (score.to_json(judge_name, run) for score in result.scores)
+        write_lines(make_folder(output / 'scores') / f'{pair}.jsonl', scores)
+        if benchmark.name == 'livesports':
+            votes = livesports.votes(result, a.name, b.name)
+            write_lines(make_folder(output / 'votes') / f'{pair}.jsonl', votes)
         for category, part in _parts(result):
             found.append(
                 {
@@ -178,8 +186,3 @@ def _made(path: Path) -> dict[str, Any]:
         content
     )
     return content if whole else {}
-
-
-def _write_scores(path: Path, result: Result, judge: str, run: str) -> None:
-    make_folder(path.parent)
-    write_lines(path, (score.to_json(judge, run) for score in result.scores))

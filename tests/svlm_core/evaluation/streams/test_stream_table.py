@@ -171,11 +171,49 @@ def test_in_livesports_who_says_nothing_loses_and_what_is_missing_is_told(tmp_pa
     assert every['not_shown'] == [{'video': 'ZZ', 'start': 1, 'end': 5, 'event': '7'}]
 
 
+def undecided(request: dict[str, Any]) -> str:
+    """The first of two is better, but nothing can be said of a dog."""
+    return 'Hard to say.' if 'A dog.' in request['messages'][1]['content'] else 'A'
+
+
+def official_count(votes: Path, model: str) -> tuple[int, int]:
+    """Votes that a model has won, of how many: as the authors of LiveSports-3K count a file."""
+    rows = [json.loads(line) for line in votes.open()]
+    winners = [row[order] for row in rows for order in ('ab_winner', 'ba_winner')]
+    return winners.count(model), 2 * len(rows)
+
+
+def test_votes_of_livesports_are_there_for_the_official_count(tmp_path):
+    live_sports(tmp_path / 'data')
+    predictions(tmp_path / 'ours.jsonl', LEsNb_1='He runs.', LEsNb_2='A dog.', ZZ_7='')
+    predictions(tmp_path / 'GPT-4o.jsonl', LEsNb_1='He ran.', LEsNb_2='He stands.', ZZ_7='')
+    with chat_server(undecided) as server:
+        asked = '--base-url', server.url, '--model', 'm'
+        given = *sides(tmp_path, 'ours', 'GPT-4o'), *asked
+        assert table(tmp_path, *given, name='livesports') == 0
+    votes = tmp_path / 'out' / 'votes' / 'ours against GPT-4o.jsonl'
+    assert [json.loads(line) for line in votes.open()] == [
+        {'video_event_id': 'LEsNb_1', 'ab_winner': 'ours', 'ba_winner': 'GPT-4o'},
+        {'video_event_id': 'LEsNb_2', 'ab_winner': 'invalid', 'ba_winner': 'invalid'},
+        {'video_event_id': 'ZZ_7', 'ab_winner': 'tie', 'ba_winner': 'tie'},
+    ]
+    won, of = official_count(votes, 'ours')
+    assert (won, of) == (1, 6)
+    assert results(tmp_path)[0]['official'] == pytest.approx(100 * won / of)
+    assert cli.main(['curate', 'validate', str(votes)]) == 0
+
+
+def test_games_have_no_vote_file(league):
+    assert table(league, *sides(league, 'ours', 'bad')) == 0
+    assert not (league / 'out' / 'votes').exists()
+
+
 @pytest.mark.parametrize(
     ('ours', 'told'),
     [
         ('ours.jsonl', "'ours.jsonl': give captions as NAME=PATH"),
         ('a/b=ours.jsonl', 'without / in the name'),
+        ('tie=bad.jsonl', 'tie stands for no winner'),
         ('bad=bad.jsonl', 'there is nothing to compare'),
         ('x=nowhere.jsonl', 'nowhere.jsonl cannot be read'),
     ],
