@@ -8,9 +8,10 @@ A folder as on the Hub: `lvb_val.json` (or the parquet file, whose options are c
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from svlm_core.evaluation.vqa.answers import Answered
 from svlm_core.evaluation.vqa.protocol import Ask, Benchmark, Frames, Reading, Rules
 from svlm_core.evaluation.vqa.question import LETTERS, Question
 from svlm_core.evaluation.vqa.reading import first_capital
@@ -77,6 +78,12 @@ def _candidates(row: Row) -> tuple[str, ...]:
     return tuple(option for option in options if option != 'N/A')
 
 
+def results(folder: Path, answers: Mapping[str, Answered]) -> dict[str, dict[str, str]]:
+    """What lmms-eval hands in to the leaderboard: the response to each question, by its id."""
+    responses = {id: answered.response or '' for id, answered in answers.items()}
+    return {'longvideobench_for_submission.json': responses}
+
+
 def ask_official(question: Question, lines: Sequence[str]) -> Ask:
     """As the authors ask."""
     options = '\n'.join(question.lettered())
@@ -111,6 +118,7 @@ BENCHMARK = Benchmark(
     name='LongVideoBench',
     load=load,
     files=files,
+    results=results,
     rules={
         'paper': Rules(Frames(768, fps=1), ask_paper, score_paper),
         'official': Rules(Frames(768, fps=1), ask_official, score_official),

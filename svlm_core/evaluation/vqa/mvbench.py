@@ -7,10 +7,12 @@ with {start, end}, and `video/` with the archives unpacked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from svlm_core.errors import SourceError
+from svlm_core.evaluation.vqa.answers import Answered
 from svlm_core.evaluation.vqa.protocol import Ask, Benchmark, Frames, Reading, Rules
 from svlm_core.evaluation.vqa.question import LETTERS, Question
 from svlm_core.evaluation.vqa.rows import Row, read_rows
@@ -104,6 +106,41 @@ def _told(question: Question) -> str:
     return f'Question: {question.text}\nOptions:\n{options}'
 
 
+def results(folder: Path, answers: Mapping[str, Answered]) -> dict[str, Any]:
+    """What VideoChat2 writes: responses beside what is right, and percents for the leaderboard.
+
+    They are counted by its rule, whatever the protocol; what could not be asked is not in them.
+    """
+    counts: dict[str, list[int]] = {}  # right, and all, by task
+    told = list[dict[str, str]]()
+    for question in load(folder):
+        answered = answers.get(question.id)
+        if answered is None or answered.response is None:
+            continue
+        count = counts.setdefault(_titled(question.task), [0, 0])
+        count[0] += bool(score_official(question, answered.response).right)
+        count[1] += 1
+        right = question.letters.index(str(question.answer))
+        told.append(
+            {
+                'pred': _begun(answered.response),
+                'gt': question.lettered('({}) {}')[right],
+            }
+        )
+    right, asked = (sum(count[place] for count in counts.values()) for place in (0, 1))
+    percents = {task: 100 * of[0] / of[1] for task, of in counts.items()}
+    percents |= {'Avg': 100 * right / asked} if asked else {}
+    return {
+        'test.json': {'acc_dict': counts, 'res_list': told},
+        'upload_leaderboard.json': percents,
+    }
+
+
+def _titled(task: str) -> str:
+    """A task as the leaderboard spells it: fine_grained_pose is Fine-grained Pose."""
+    return task.replace('_', ' ').title().replace('Fine Grained', 'Fine-grained')
+
+
 def ask_official(question: Question, lines: Sequence[str]) -> Ask:
     """As VideoChat2 asks."""
     return Ask(f'{_told(question)}{ONLY}', begun=BEGUN, system=SYSTEM, tokens=32)
@@ -118,7 +155,12 @@ def score_official(question: Question, response: str | None) -> Reading:
     """The rule of VideoChat2, behind the bracket that begins the answer."""
     if response is None:
         return Reading('', None)
-    return _match(question, '(' + response.split('\n')[0])
+    return _match(question, _begun(response))
+
+
+def _begun(response: str) -> str:
+    """The first line of a response, behind the bracket that it was made to begin with."""
+    return '(' + response.split('\n')[0]
 
 
 def score_paper(question: Question, response: str | None) -> Reading:
@@ -137,6 +179,7 @@ BENCHMARK = Benchmark(
     name='MVBench',
     load=load,
     files=files,
+    results=results,
     rules={
         'paper': Rules(Frames(64), ask_paper, score_paper),
         'official': Rules(Frames(16, middles=True), ask_official, score_official),

@@ -8,9 +8,11 @@ that end where a question is asked, in `chunked_videos/`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from svlm_core.evaluation.vqa.answers import Answered
 from svlm_core.evaluation.vqa.protocol import Ask, Benchmark, Frames, Pixels, Reading, Rules
 from svlm_core.evaluation.vqa.question import LETTERS, Question
 from svlm_core.evaluation.vqa.rows import Row, first_of, read_rows
@@ -88,6 +90,30 @@ def _video(folder: Path, row: Row, clip: str) -> Path:
     """The whole video, or where there is none, the clip."""
     whole, cut = folder / 'src_videos' / row.text('video'), folder / 'chunked_videos'
     return cut / f'{clip}.mp4' if cut.is_dir() and not whole.is_file() else whole
+
+
+def results(folder: Path, answers: Mapping[str, Answered]) -> dict[str, Any]:
+    """The file that the authors' script scores: rows by group, each with its responses.
+
+    The response to what could not be asked is null, which is wrong there as well.
+    """
+    found: dict[str, list[dict[str, Any]]] = {group: [] for group in GROUPS}
+    for row in read_rows(files(folder)[0]):
+        [group] = [name for name, tasks in GROUPS.items() if row.values['task'] in tasks]
+        asked = [answers.get(question.id) for question in _questions(row, folder)]
+        given = [answered for answered in asked if answered]
+        if not given:
+            continue
+        if group == 'forward':
+            tests = zip(row.values['test_info'], asked, strict=True)
+            told = [{**test, 'response': a.response} for test, a in tests if a]
+            found[group].append({**row.values, 'test_info': told})
+            continue
+        shared = {name: row.values[name] for name in ('id', 'video', 'task', 'question')}
+        found[group].append(
+            {**shared, 'response': given[0].response, 'ground_truth': given[0].answer}
+        )
+    return {'ovo_bench.json': found}
 
 
 def ask_official(question: Question, lines: Sequence[str]) -> Ask:
@@ -181,6 +207,7 @@ BENCHMARK = Benchmark(
     name='OVO-Bench',
     load=load,
     files=files,
+    results=results,
     rules={
         'paper': Rules(
             Frames(480, fps=2), ask_paper, score_paper, Pixels(low=100), since_asked=True

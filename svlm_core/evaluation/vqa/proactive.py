@@ -7,9 +7,9 @@ time, and the words themselves are in that question. Once it says yes, it is ask
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.vqa.protocol import Ask, Reading
@@ -52,10 +52,11 @@ def await_words(
 
 
 def is_it_time(question: Question) -> Ask:
-    return _asked(
-        f'{question.text} Is it the right time to output "{question.answer}"? You can only answer '
-        'yes or no.'
-    )
+    return _asked(_is_it_time(question.text, question.answer))
+
+
+def _is_it_time(text: str, words: str | None) -> str:
+    return f'{text} Is it the right time to output "{words}"? You can only answer yes or no.'
 
 
 def now_say_it(question: Question) -> Ask:
@@ -70,6 +71,20 @@ def _asked(text: str) -> Ask:
         'the images content meet the conditions of the question, and then output the correct '
         f'content.\n\nQuestion: {text}\n\nThe answer is:\n'
     )
+
+
+def dialog(text: str, words: str | None, polls: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """The exchanges about a question, second and reply, as the authors' script keeps them.
+
+    All but `cost`, the seconds that a reply took, which nothing is counted by.
+    """
+    said = len(polls) > 1 and polls[-1][0] == polls[-2][0]  # two in one second: it was time
+    history = list[dict[str, Any]]()
+    for number, (second, reply) in enumerate(polls, 1):
+        asked = text if said and number == len(polls) else _is_it_time(text, words)
+        for role, content in (('user', asked), ('assistant', reply)):
+            history.append({'role': role, 'content': content, 'time': second})
+    return {'answered': said and polls[-1][0], 'dialog_history': history}
 
 
 def official(question: Question, polls: list[Poll]) -> Reading:

@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from svlm_core.evaluation.vqa.question import Question
+
+if TYPE_CHECKING:
+    from svlm_core.evaluation.vqa.answers import Answered
 
 Name = Literal['paper', 'official']
 
@@ -118,6 +121,11 @@ class Load(Protocol):
     def __call__(self, folder: Path, subtitles: bool) -> list[Question]: ...
 
 
+# From the folder of the official files and the answers by question: what the authors' own scripts
+# read, by the name of its file. Questions that nobody was asked are not in it.
+Results = Callable[[Path, 'Mapping[str, Answered]'], Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A benchmark: its files, its protocols, and how its table is made up.
@@ -131,6 +139,7 @@ class Benchmark:
     load: Load
     rules: Mapping[str, Rules]
     files: Callable[[Path], list[Path]]
+    results: Results
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     breakdown: tuple[str, ...] = ()
     subtitles: bool = False  # it has them

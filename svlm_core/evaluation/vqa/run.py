@@ -36,10 +36,11 @@ from svlm_core.evaluation.vqa.question import Question
 from svlm_core.evaluation.vqa.subtitles import read_subtitles
 from svlm_core.evaluation.vqa.watching import Watching, room_for
 from svlm_core.prompt import Prompt
-from svlm_core.timeline import write_whole
+from svlm_core.timeline import make_folder, write_whole
 
 LAST = 4  # newest frames that the baseline is shown (SimpleStream)
 RESULTS = 'results.json'
+OFFICIAL = 'official'  # folder of the files that the authors' own scripts read
 STAGE = 'answer'
 
 Mode = Literal['streaming', 'offline']
@@ -106,15 +107,23 @@ def gather(
     answers = file.together([(q.id, name) for name in identities for q in questions])
     if not answers:
         return Outcome([], failed)
-    rows = [
-        row
-        for name, identity in identities.items()
-        for row in accuracy.rows(
-            benchmark, [a for a in answers if a.by == name], identity.row(), identity.seed
-        )
-    ]
+    rows = list[dict[str, Any]]()
+    for name, identity in identities.items():
+        of = [answer for answer in answers if answer.by == name]
+        rows += accuracy.rows(benchmark, of, identity.row(), identity.seed)
+        _write_official(job, benchmark, name, of)
     write_whole(job.output / RESULTS, json.dumps({'rows': rows}, indent=1) + '\n')
     return Outcome(rows, failed)
+
+
+def _write_official(
+    job: Job, benchmark: Benchmark, name: str, answers: Sequence[Answered]
+) -> None:
+    """Write what the authors' scripts read, into a folder for whoever answers."""
+    folder = make_folder(job.output / OFFICIAL / name.replace(' ', '-'))
+    found = benchmark.results(job.data, {answer.id: answer for answer in answers})
+    for file, content in found.items():
+        write_whole(folder / file, json.dumps(content, ensure_ascii=False, indent=1) + '\n')
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,18 @@ A folder with any of `questions_real.json`, `questions_omni.json`, `questions_sq
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from svlm_core.errors import SourceError
+from svlm_core.evaluation.vqa import proactive
+from svlm_core.evaluation.vqa.answers import Answered
 from svlm_core.evaluation.vqa.protocol import Ask, Benchmark, Frames, Reading, Rules
 from svlm_core.evaluation.vqa.question import LETTERS, Question, unlettered
 from svlm_core.evaluation.vqa.rows import Row, read_rows
 
+MODEL = 'svlm'  # the field of a response, which the authors' count is told
 SETS = ('real', 'omni', 'sqa', 'proactive')
 CONTEXT = 60.0  # seconds before the question that are shown, in the main table
 EARLIER = 80.0  # seconds before the user asked that are shown while words are awaited
@@ -48,18 +52,32 @@ def load(folder: Path, subtitles: bool = False) -> list[Question]:
 
 def _of_a_set(path: Path, folder: Path) -> Iterator[Question]:
     """The questions of a set, video by video; in set sqa each is told those before it."""
-    name = path.stem.removeprefix('questions_')
-    entries: dict[str, list[Row]] = {}
-    for row in read_rows(path):
-        entries.setdefault(row.text('video_path'), []).append(row)
-    for video, of in entries.items():
+    name = _set_of(path)
+    for of in _by_video(path):
         told = ''
         pairs = [(entry, asked) for entry in of for asked in entry.rows('questions')]
         for number, (entry, asked) in enumerate(pairs):
-            question = _question(entry, asked, name, f'{Path(video).stem}.{number}', folder, told)
+            question = _question(entry, asked, name, number, folder, told)
             if name == 'sqa':
                 told = (told or HISTORY) + _line_of_history(question, asked)
             yield question
+
+
+def _set_of(path: Path) -> str:
+    return path.stem.removeprefix('questions_')
+
+
+def _by_video(path: Path) -> list[list[Row]]:
+    """The rows of a set, those of one video together."""
+    entries: dict[str, list[Row]] = {}
+    for row in read_rows(path):
+        entries.setdefault(row.text('video_path'), []).append(row)
+    return list(entries.values())
+
+
+def _id(name: str, entry: Row, number: int) -> str:
+    """The name of a question: its set, its video, and its place among those about it."""
+    return f'{name}.{Path(entry.text("video_path")).stem}.{number}'
 
 
 def _line_of_history(question: Question, asked: Row) -> str:
@@ -70,7 +88,9 @@ def _line_of_history(question: Question, asked: Row) -> str:
     )
 
 
-def _question(entry: Row, asked: Row, name: str, id: str, folder: Path, history: str) -> Question:
+def _question(
+    entry: Row, asked: Row, name: str, number: int, folder: Path, history: str
+) -> Question:
     at = float(asked.clock('time_stamp'))
     tags = {
         'set': name,
@@ -83,7 +103,7 @@ def _question(entry: Row, asked: Row, name: str, id: str, folder: Path, history:
     if name == 'proactive':
         due = float(asked.clock('ground_truth_time_stamp'))
         return Question(
-            id=f'{name}.{id}',
+            id=_id(name, entry, number),
             task=task,
             video=video,
             text=text,
@@ -96,7 +116,7 @@ def _question(entry: Row, asked: Row, name: str, id: str, folder: Path, history:
         )
     options = asked.texts('options')
     return Question(
-        id=f'{name}.{id}',
+        id=_id(name, entry, number),
         task=task,
         video=video,
         text=text,
@@ -106,6 +126,42 @@ def _question(entry: Row, asked: Row, name: str, id: str, folder: Path, history:
         history=history,
         tags=tags,
     )
+
+
+def results(folder: Path, answers: Mapping[str, Answered]) -> dict[str, Any]:
+    """The official files with the responses in them, in field MODEL of each question.
+
+    What is empty or could not be asked has none, and leaves the count.
+    """
+    found = dict[str, Any]()
+    for path in files(folder):
+        videos = [_filled(of, _set_of(path), answers) for of in _by_video(path)]
+        # Questions that build on each other stand in a list for each video.
+        nested = _set_of(path) == 'sqa'
+        found[path.name] = videos if nested else [entry for of in videos for entry in of]
+    return found
+
+
+def _filled(
+    entries: Sequence[Row], name: str, answers: Mapping[str, Answered]
+) -> list[dict[str, Any]]:
+    """The rows of a video with the responses to their questions."""
+    filled, number = list[dict[str, Any]](), 0
+    for entry in entries:
+        questions = list[dict[str, Any]]()
+        for asked in entry.rows('questions'):
+            answered = answers.get(_id(name, entry, number))
+            questions.append({**asked.values, **(_told(answered) if answered else {})})
+            number += 1
+        filled.append({**entry.values, 'questions': questions})
+    return filled
+
+
+def _told(answered: Answered) -> dict[str, Any]:
+    if answered.polls and answered.response is not None:
+        dialog = proactive.dialog(answered.question, answered.answer, answered.polls)
+        return {MODEL: dialog}
+    return {MODEL: answered.response} if answered.response else {}
 
 
 def begins(question: Question, until: float | None) -> float:
@@ -146,6 +202,7 @@ BENCHMARK = Benchmark(
     name='StreamingBench',
     load=load,
     files=files,
+    results=results,
     rules={'official': Rules(Frames(768, fps=1), ask_official, score_official, begins=begins)},
     breakdown=('set',),
 )

@@ -7,10 +7,12 @@ are handed in), `video/ID.mp4` and `subtitle/ID.srt`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from svlm_core.evaluation.vqa.answers import Answered
 from svlm_core.evaluation.vqa.protocol import Ask, Benchmark, Frames, Reading, Rules
 from svlm_core.evaluation.vqa.question import Question, unlettered
 from svlm_core.evaluation.vqa.reading import first_capital
@@ -73,6 +75,31 @@ def _question(video: Row, asked: Row, folder: Path) -> Question:
     )
 
 
+def results(folder: Path, answers: Mapping[str, Answered]) -> dict[str, Any]:
+    """The file that is handed in: videos, and under each its questions with their responses.
+
+    The response to what could not be asked is empty, so that it leaves the count.
+    """
+    videos: dict[str, dict[str, Any]] = {}
+    for question in load(folder):
+        if question.id not in answers:
+            continue
+        shared = ('video_id', 'duration', 'domain', 'sub_category')
+        about = {name: question.tags[name] for name in shared}
+        video = videos.setdefault(question.video.name, {**about, 'questions': []})
+        video['questions'].append(
+            {
+                'question_id': question.id,
+                'task_type': question.task,
+                'question': question.text,
+                'options': question.lettered(),
+                'answer': question.answer,
+                'response': answers[question.id].response or '',
+            }
+        )
+    return {'output_test.json': list(videos.values())}
+
+
 def ask_official(question: Question, lines: Sequence[str]) -> Ask:
     """As the authors ask; a subtitle that several frames fall into is told once."""
     below = '\n'.join(dict.fromkeys(lines))
@@ -111,6 +138,7 @@ BENCHMARK = Benchmark(
     name='Video-MME',
     load=load,
     files=files,
+    results=results,
     rules={
         'paper': Rules(Frames(768, fps=1), ask_paper, score_paper),
         'official': Rules(Frames(768, fps=1), ask_official, score_official),

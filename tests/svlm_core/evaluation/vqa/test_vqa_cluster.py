@@ -34,7 +34,8 @@ def vqa(published, tmp_path: Path, monkeypatch) -> Callable[..., int]:
 
 
 def left(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = [path for path in folder.rglob('*') if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_what_workers_hand_over_is_written_as_one_machine_writes_it(

@@ -65,6 +65,9 @@ def test_every_benchmark_is_answered_in_both_modes_beside_the_last_frames(
     assert json.loads((tmp_path / 'out' / RESULTS).read_text()) == {
         'rows': json.loads(json.dumps(rows))
     }
+    official = tmp_path / 'out' / 'official'  # what the authors' own scripts read
+    assert {folder.name for folder in official.iterdir()} == {mode, 'last-4-frames'}
+    assert all([*folder.iterdir()] for folder in official.iterdir())
     for row in rows:
         assert row.keys() >= HONEST
         assert row['model']['name'] == 'svlm-tiny'

@@ -72,7 +72,8 @@ def asked(published, tiny, tmp_path, monkeypatch):
 
 
 def left(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = [path for path in folder.rglob('*') if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_a_shard_that_was_killed_goes_on_and_all_shards_leave_what_one_run_does(
@@ -93,7 +94,12 @@ def test_a_shard_that_was_killed_goes_on_and_all_shards_leave_what_one_run_does(
     assert untouched == first + b'\n' + half
     assert asked('1/2') == whole
     assert left(out) == left(tmp_path / 'whole')
-    assert left(out).keys() == {FILE, RESULTS, RUN}
+    official = {
+        f'official/{who}/questions_{of}.json'
+        for who in ('streaming', 'last-4-frames')
+        for of in ('real', 'sqa', 'proactive')
+    }
+    assert left(out).keys() == {FILE, RESULTS, RUN, *official}
 
 
 def test_one_run_goes_on_with_what_shards_have_answered(asked, tmp_path, monkeypatch):
