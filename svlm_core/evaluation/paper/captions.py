@@ -33,7 +33,7 @@ from svlm_core.evaluation.streams.captioning import (
     by_engine,
     of_chat,
 )
-from svlm_core.evaluation.streams.running import caption_all
+from svlm_core.evaluation.streams.running import by_video, caption_all, incomplete
 from svlm_core.evaluation.windows import CAPTIONS
 
 PUBLISHED = {'policy': 'streaming', 'text_refresh_interval': None}  # of StreamingVLM
@@ -123,6 +123,26 @@ def make_all(jobs: Sequence[Job], processes: int, done: Callable[[int, int], Non
 def finished(job: Job) -> bool:
     """Whether all of it is captioned."""
     return (job.output / CAPTIONS).is_file()
+
+
+def problems_of(jobs: Sequence[Job]) -> list[str]:
+    """What is not as it should be in captions that are made, a line for each folder of them.
+
+    It is read from their files, so that the next run, which makes them no more, tells it too.
+    Raises SourceError for a file that was changed.
+    """
+    found = list[str]()
+    for job in {job.output: job for job in jobs}.values():
+        benchmark = read(job.benchmark, job.data, job.begin, job.contestant.chunk)
+        setting = job.contestant.setting
+        if troubled := incomplete(benchmark, setting, job.output):
+            total = sum(map(len, by_video(benchmark, setting).values()))
+            place, why = next(iter(troubled.items()))
+            found.append(
+                f'{job.output.name}: {len(troubled)} of {total} stretches are not captioned in '
+                f'full: {place}: {why}'
+            )
+    return found
 
 
 def make(job: Job) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from svlm_core.errors import SettingsError, SourceError
 from svlm_core.evaluation.identity import account, begin_folder, revision, versions
 from svlm_core.evaluation.paper import exams, speed, wins
-from svlm_core.evaluation.paper.captions import make_all
+from svlm_core.evaluation.paper.captions import make_all, problems_of
 from svlm_core.evaluation.paper.inplace import of_model
 from svlm_core.evaluation.paper.items import INF, LIVE, Item
 from svlm_core.evaluation.paper.published import EXAMS, MOMENTS
@@ -103,6 +103,10 @@ def _judge(
     judged = [cell for cell in able if wins.compared(cell.column)]
     jobs = wins.jobs_of(item, judged, data, setup)
     found.problems += make_all(jobs, setup.processes, lambda n, of: said(item.name, n, of))
+    try:
+        found.problems += problems_of(jobs)
+    except SourceError as error:
+        found.problems.append(str(error))
     for column in dict.fromkeys(cell.column for cell in judged):
         of = [cell for cell in judged if cell.column == column]
         try:

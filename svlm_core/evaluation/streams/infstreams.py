@@ -81,7 +81,7 @@ def _spans(
         return [(begin, last)]
     if setting == 'windows':
         return [(window.start, window.end) for window in windows]
-    chunks = [(start, start + segment) for start in range(begin, last, segment)]
+    chunks = [(start, min(start + segment, last)) for start in range(begin, last, segment)]
     return [
         (start, end)
         for start, end in chunks

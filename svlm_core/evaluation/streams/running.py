@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from svlm_core.curation import pipeline
+from svlm_core.curation.formats import ANSWER_FILE, PREDICTION_FILE
 from svlm_core.curation.manifest import Shard
+from svlm_core.curation.validation import located
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.identity import Identity, begin_folder
 from svlm_core.evaluation.streams.benchmark import Benchmark, Setting, Stretch
 from svlm_core.evaluation.streams.captioning import Captioner, Told
-from svlm_core.evaluation.windows import CAPTIONS
+from svlm_core.evaluation.windows import CAPTIONS, fits
 from svlm_core.timeline import make_folder, whole, write_lines
 
 Moved = Callable[[float, str], None]  # how many seconds are done, and of which video
@@ -164,6 +166,29 @@ def _problems(of: Sequence[Stretch], told: Sequence[Told]) -> dict[str, str]:
         for stretch, one in zip(of, told, strict=True)
         if one.problem
     }
+
+
+def incomplete(benchmark: Benchmark, setting: Setting, output: Path) -> dict[str, str]:
+    """The stretches of captioned videos in a folder that are not as they should be, and why.
+
+    Raises SourceError, naming line and field, for a file that was changed.
+    """
+    games = benchmark.name == 'inf-streams'
+    shape, begin = (ANSWER_FILE, 'chunk_start') if games else (PREDICTION_FILE, 'begin')
+    found = dict[str, str]()
+    for video, stretches in by_video(benchmark, setting).items():
+        path = _file(output, video)
+        if not path.is_file():
+            continue
+        told = dict[tuple[int | str, float], str]()
+        for line, one in located(path):
+            fits(one, shape, path, line)
+            told[one.get('event_id', ''), one[begin]] = one.get('problem', '')
+        for stretch in stretches:
+            why = told.get((stretch.event, stretch.start), 'nothing of it was captioned')
+            if why:
+                found[f'{video} from {stretch.start:g} s'] = why
+    return found
 
 
 def _write(

@@ -6,6 +6,7 @@ a stand-in for the command. svlm-tiny has the place of every checkpoint.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 import official_files
 from chat_server import chat_server
-from games import CLUBS, inf_streams, lines, live_sports
+from games import CLUBS, film, inf_streams, lines, live_sports
 from svlm_core import cli
 from svlm_core.card import EMBEDDED
 from svlm_core.evaluation.judges import ALIGNED, TASK
@@ -192,6 +193,30 @@ def test_a_video_that_cannot_be_read_is_a_problem_until_it_is_there(paper, tmp_p
     assert paper(out, *words, **more) == 0
     assert item(out, 'table-3')['problems'] == []
     assert {row['failed'] for row in item(out, 'table-3')['rows']} == {0}
+
+
+def test_a_stretch_that_is_captioned_in_part_is_a_problem_until_it_is_not(paper, tmp_path, capsys):
+    games, out = inf_streams(tmp_path / 'games', seconds=15), tmp_path / 'out'
+    (broken, _) = CLUBS
+    film(games / broken, 12)  # its words go on to second 15
+    captions = [f'gpt-4o-mini={mini(tmp_path)}']
+    more = {'--data': [f'inf-streams={games}'], '--captions': captions}
+    for _ in range(2):  # the second run makes no captions, and tells it all the same
+        assert paper(out, '--items', 'table-4', **more) == 1
+        problems = item(out, 'table-4')['problems']
+        made = {path.name for path in (out / 'captions').iterdir()}
+        assert {line.partition(':')[0] for line in problems} == made
+        for line in problems:
+            assert f'1 of 2 stretches are not captioned in full: {broken} from 10 s: ' in line
+            assert line.endswith(f'{broken} ends before 15 s')
+        assert f'problem: {problems[0]}' in capsys.readouterr().out
+    # The other game is judged.
+    assert {row['windows'] for row in item(out, 'table-4')['rows']} == {1}
+    film(games / broken, 15)
+    shutil.rmtree(out / 'captions')
+    assert paper(out, '--items', 'table-4', **more) == 0
+    assert item(out, 'table-4')['problems'] == []
+    assert {row['windows'] for row in item(out, 'table-4')['rows']} == {2}
 
 
 def test_a_column_of_one_group_of_questions_is_missing_where_that_group_is(paper, tmp_path):

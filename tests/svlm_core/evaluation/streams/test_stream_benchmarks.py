@@ -64,6 +64,11 @@ def test_no_chunk_is_captioned_in_which_nothing_is_judged(tmp_path):
     assert [(s.start, s.end) for s in found] == [(15, 20), (25, 30)]
 
 
+def test_the_last_chunk_ends_with_the_last_window(tmp_path):
+    found = infstreams.read(inf_streams(tmp_path), begin=10, segment=8).stretches('chunks')
+    assert [(s.start, s.end) for s in found] == [(10, 18), (18, 20)] * 2
+
+
 def test_an_event_is_one_stretch_with_its_title_and_the_words_before_it(tmp_path):
     benchmark = livesports.read(live_sports(tmp_path))
     first, second, last = benchmark.stretches('endless')

@@ -17,8 +17,9 @@ from svlm_core import cli
 from svlm_core.caption import Caption
 from svlm_core.curation.manifest import Shard
 from svlm_core.errors import MemoryFull
-from svlm_core.evaluation.streams import captioning
+from svlm_core.evaluation.streams import captioning, infstreams, livesports
 from svlm_core.evaluation.streams.captioning import frames
+from svlm_core.evaluation.streams.running import incomplete
 from svlm_core.evaluation.windows import read_captions
 
 GAMES = ['basketball/a.mp4', 'soccer/b.mp4']
@@ -204,6 +205,17 @@ def test_a_video_that_breaks_off_keeps_what_was_said_until_then(tmp_path, watche
         assert f'0 not captioned, {problems} stretches with a problem' in told.out
         assert f'{GAMES[0]} from 10 s: ' in told.err
         assert 'ends before' in told.err
+        # It is in the files, for whoever comes later.
+        benchmark = infstreams.read(data, begin=10, segment=5)
+        later = incomplete(benchmark, setting, out)
+        assert list(later) == [f'{GAMES[0]} from {start} s' for start in (10, 15)[:problems]]
+        assert (
+            list(later.values())
+            == [
+                f'{GAMES[0]} ends before {20 if setting == "endless" else 15} s',
+                'nothing of it was captioned',
+            ][:problems]
+        )
 
 
 def test_damage_is_told_beside_the_captions_before_it(tmp_path, watcher, capsys):
@@ -302,6 +314,10 @@ def test_a_refusal_is_an_empty_caption_that_says_why(tmp_path, capsys):
     assert '3 stretches with a problem' in capsys.readouterr().out
     found = rows(tmp_path / 'out' / 'captions.jsonl')
     assert {(row['pred'], row['problem']) for row in found} == {('', 'I cannot watch this.')}
+    assert incomplete(livesports.read(data), 'windows', tmp_path / 'out') == {
+        f'{video} from {start} s': 'I cannot watch this.'
+        for video, start in (('LEsNb.mp4', 2.5), ('LEsNb.mp4', 8), ('ZZ.mp4', 1))
+    }
 
 
 def test_an_endpoint_that_is_down_ends_the_run_and_the_next_one_goes_on(
