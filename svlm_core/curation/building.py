@@ -11,17 +11,19 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from svlm_core.curation.accounts import forget, record
 from svlm_core.curation.chunking import words_of
-from svlm_core.curation.manifest import CurationError
+from svlm_core.curation.manifest import CurationError, Manifest
 from svlm_core.curation.pipeline import Workplace
 from svlm_core.curation.settings import Building
 from svlm_core.evaluation.streams.infstreams import CLIPS, WORDS
 from svlm_core.timeline import as_line, make_folder, whole, write_whole
 
+STEP = 'build-eval'
 FOLDER = 'eval'
 COUNTS = 'counts.json'
 ALL = 'all'  # categories together
@@ -43,15 +45,16 @@ def build_eval(place: Workplace, settings: Building) -> list[dict[str, Any]]:
     """Write the benchmark into the folder `eval` of a curation; counts, category by category.
 
     Videos without a segment in which enough is said are left out. A benchmark takes the place of
-    the one before. Raises CurationError.
+    the one before; `build-eval.json` is its record. Raises CurationError.
     """
     if place.shard.count > 1:
         raise CurationError('build-eval takes all videos: merge the shards first')
-    names, folder = place.names(), place.output / FOLDER
+    names, folder, manifest = place.names(), place.output / FOLDER, place.manifest()
+    sources = place.outputs(manifest, settings.stage, names)
     rows = list[dict[str, Any]]()
     make_folder(folder)
     with whole(folder / WORDS) as words, whole(folder / CLIPS) as clips:
-        for game in _games(place, names, settings):
+        for game in _games(place, manifest, names, settings):
             words.write(_line(game, game.words))
             for start, first, last in game.segments:
                 before = ' '.join(word[2] for word in game.words[:first])
@@ -63,14 +66,18 @@ def build_eval(place: Workplace, settings: Building) -> list[dict[str, Any]]:
                 f'not one of {len(names)} videos has {settings.segment} s with '
                 f'{settings.min_words} words'
             )
+        forget(place.output, STEP)
     found = [_total(rows, category) for category in (*_categories(rows), ALL)]
     write_whole(folder / COUNTS, json.dumps({'rows': found}, ensure_ascii=False, indent=1) + '\n')
+    files = [folder / name for name in (WORDS, CLIPS, COUNTS)]
+    record(place.output, STEP, asdict(settings), sources, files, found[-1])
     return found
 
 
-def _games(place: Workplace, names: Sequence[str], settings: Building) -> Iterator[Game]:
+def _games(
+    place: Workplace, manifest: Manifest, names: Sequence[str], settings: Building
+) -> Iterator[Game]:
     """The videos in which enough is said, one by one."""
-    manifest = place.manifest()
     for name, product in place.products(manifest, settings.stage, names):
         words = words_of(product['sentences'])
         segments = tuple(_segments(words, product['duration'], settings))

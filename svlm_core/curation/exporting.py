@@ -2,22 +2,26 @@
 """Rows of LiveCC and Inf-Stream-Train, of all videos that came through.
 
 `train.jsonl` and `valid.jsonl` hold overlapping chunks, `annealing.jsonl` the clips of the last
-stage of training. An export takes the place of the one before.
+stage of training. An export takes the place of the one before; `export.json` is its record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from svlm_core.curation.accounts import forget, record
 from svlm_core.curation.chunking import rows
 from svlm_core.curation.manifest import CurationError, Manifest, digest
 from svlm_core.curation.pipeline import Workplace
 from svlm_core.curation.settings import Exporting
 from svlm_core.training.rows import write_rows
 
+STEP = 'export'
 SETS = ('train', 'valid', 'annealing')
+ENDINGS = ('', '_seeks', '_with_seeks')
 
 
 def export(place: Workplace, settings: Exporting) -> dict[str, int]:
@@ -34,9 +38,8 @@ def export(place: Workplace, settings: Exporting) -> dict[str, int]:
     if any('anneal' in manifest[name] for name in names):
         sets['annealing'] = ('anneal', train)
     # All is seen to be there before anything is replaced.
-    for stage, of in sets.values():
-        for name in of:
-            place.entry(manifest, stage, name)
+    sources = {name: place.outputs(manifest, *of) for name, of in sets.items()}
+    forget(place.output, STEP)
     counts = {}
     for name in SETS:
         _remove(place.output, name)
@@ -46,6 +49,8 @@ def export(place: Workplace, settings: Exporting) -> dict[str, int]:
             counts[name] = count
     if not counts:
         raise CurationError(f'not one of {len(names)} videos has a chunk to export')
+    files = [path for name in SETS for path in _files(place.output, name) if path.is_file()]
+    record(place.output, STEP, asdict(settings), sources, files, counts)
     return counts
 
 
@@ -69,8 +74,13 @@ def _write(
 
 
 def _remove(folder: Path, name: str) -> None:
-    for ending in ('', '_seeks', '_with_seeks'):
-        (folder / f'{name}{ending}.jsonl').unlink(missing_ok=True)
+    for path in _files(folder, name):
+        path.unlink(missing_ok=True)
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """All files that a set may have."""
+    return [folder / f'{name}{ending}.jsonl' for ending in ENDINGS]
 
 
 def _is_valid(name: str, settings: Exporting) -> bool:

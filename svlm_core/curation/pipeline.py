@@ -149,6 +149,14 @@ class Workplace:
             if entry is not None:
                 yield name, self.load(stage, name, entry)
 
+    def outputs(self, manifest: Manifest, stage: str, names: Sequence[str]) -> dict[str, str]:
+        """The digests of all products of a stage, by name; empty for a video that was left out.
+
+        Raises CurationError for a video that has not been through it as things stand.
+        """
+        entries = {name: self.entry(manifest, stage, name) for name in names}
+        return {name: entry.output if entry else '' for name, entry in entries.items()}
+
     def entry(self, manifest: Manifest, stage: str, name: str) -> Entry | None:
         """What a stage has made of a video; None where it, or one before it, left it out.
 

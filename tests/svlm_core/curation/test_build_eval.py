@@ -77,14 +77,30 @@ def test_what_was_said_before_a_window_goes_with_it(curate, heard_out):
     assert total['words'] == sum(len(clip['content']) for clip in clips)
 
 
+def test_it_can_be_read_with_which_settings_a_benchmark_was_made(curate, heard_out):
+    assert build(curate, '--segment', '30', '--min-words', '70') == 0
+    record = json.loads((heard_out / 'build-eval.json').read_text())
+    settings = heard_out / 'settings' / f'build-eval-{record["settings"]}.json'
+    assert json.loads(settings.read_text()) == {'segment': 30, 'min_words': 70, 'stage': 'align'}
+    assert (heard_out / 'settings' / f'code-{record["code"]}.json').is_file()
+    assert record['files'].keys() == {path.name for path in (heard_out / 'eval').iterdir()}
+    assert (record['counts']['videos'], record['counts']['segments']) == (2, 4)
+    assert build(curate) == 0
+    again = json.loads((heard_out / 'build-eval.json').read_text())
+    assert again['input'] == record['input']
+    assert again['settings'] != record['settings']
+
+
 def test_a_benchmark_without_a_window_is_not_made_and_the_one_before_stays(
     curate, heard_out, capsys
 ):
     assert build(curate) == 0
+    record = (heard_out / 'build-eval.json').read_bytes()
     before = (heard_out / 'eval' / 'score_all_clips.jsonl').read_bytes()
     assert build(curate, '--min-words', '500') == 1
     assert 'videos has 100 s with 500 words' in capsys.readouterr().err
     assert (heard_out / 'eval' / 'score_all_clips.jsonl').read_bytes() == before
+    assert (heard_out / 'build-eval.json').read_bytes() == record
     assert not list((heard_out / 'eval').glob('.*.part'))
 
 

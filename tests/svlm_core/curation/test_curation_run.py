@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -266,7 +267,40 @@ def test_it_can_be_read_with_which_settings_and_code_everything_was_made(curate,
     [code] = {entry['code'] for found in stages for entry in found.values()}
     assert made[f'code-{code}']['versions'].keys() >= {'python', 'svlm', 'av', 'faster-whisper'}
     assert made[f'code-{code}']['revision'] is None  # these tests are outside of git
-    assert len(made) == 6 + 1
+    assert len(made) == 6 + 1 + 1  # stages, the export, the code
+
+
+def test_an_export_has_a_record_of_what_it_was_made_of_and_how(curate, tmp_path):
+    out = tmp_path / 'out'
+
+    def record() -> dict:
+        return json.loads((out / 'export.json').read_text())
+
+    with chat_server(editor) as server:
+        assert curate(server.url) == 0
+        first = record()
+        assert curate('', '--query', 'Speak.', '--index-inside', step='export') == 0
+        other = record()
+        assert curate(server.url, '--min-words', '30', step='chunk') == 0
+        assert curate('', step='export') == 0
+    made = accounts(out)
+    assert made[f'export-{first["settings"]}'] == {'index_inside': False, 'query': '', 'valid': 0}
+    assert made[f'export-{other["settings"]}']['query'] == 'Speak.'
+    assert f'code-{first["code"]}' in made
+    assert first['input'] == other['input']
+    assert record()['settings'] == first['settings']
+    assert record()['input'] != first['input'], 'chunks were cut in another way'
+    assert first['files'].keys() == {
+        f'{name}{ending}.jsonl' for name in first['counts'] for ending in ('', '_seeks')
+    }
+    assert other['files'].keys() == {f'{name}_with_seeks.jsonl' for name in first['counts']}
+    for name, digest in record()['files'].items():
+        assert digest == digest_of(out / name)
+
+
+def digest_of(path: Path) -> str:
+    """Of one file, by its content: a digest over the digests of all of them."""
+    return sha256(sha256(path.read_bytes()).digest()).hexdigest()
 
 
 def test_products_of_two_versions_of_the_code_do_not_go_unnoticed(
