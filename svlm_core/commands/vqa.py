@@ -31,9 +31,10 @@ class Vqa:
     each video through its bounded memory and is asked at the time of the question; offline it is
     shown frames at once. Beside either, the last four frames alone are tried.
 
-    The table goes to results.json, every answer to answers.jsonl. A run that was broken off goes
-    on where it was; a folder that holds a run with other settings is refused. The exit status is
-    1 where questions could not be asked: each says why, and is asked again by the next run.
+    The table goes to results.json, every answer to answers.jsonl, and what the authors' own
+    scripts read to the folder official. A run that was broken off goes on where it was; a folder
+    that holds a run with other settings is refused. The exit status is 1 where questions could
+    not be asked: each says why, and is asked again by the next run.
     Several machines share the work with --shard, the one that ends last making the table, or with
     --ray, where the workers of a Ray cluster answer.
 
