@@ -33,7 +33,7 @@ def export(place: Workplace, settings: Exporting) -> dict[str, int]:
         raise CurationError('export takes all videos: merge the shards first')
     manifest, names = place.manifest(), place.names()
     valid = [name for name in names if _is_valid(name, settings)]
-    train = [name for name in names if name not in set(valid)]
+    train = [name for name in names if not _is_valid(name, settings)]
     sets = {'train': ('chunk', train), 'valid': ('chunk', valid)}
     if any('anneal' in manifest[name] for name in names):
         sets['annealing'] = ('anneal', train)
@@ -42,7 +42,6 @@ def export(place: Workplace, settings: Exporting) -> dict[str, int]:
     forget(place.output, STEP)
     counts = {}
     for name in SETS:
-        _remove(place.output, name)
         stage, of = sets.get(name, ('', []))
         found = _rows(place, manifest, stage, of, settings.query)
         if count := _write(place.output, name, found, settings):
@@ -68,14 +67,12 @@ def _write(
     """Write a set under the name that tells where its index is; no file where it is empty."""
     path = folder / (f'{name}_with_seeks.jsonl' if settings.index_inside else f'{name}.jsonl')
     count = write_rows(path, found, index_inside=settings.index_inside)
-    if not count:
-        _remove(folder, name)
+    beside = [] if settings.index_inside else [folder / f'{name}_seeks.jsonl']
+    kept = [path, *beside] if count else []
+    for other in _files(folder, name):
+        if other not in kept:  # of an export before, whose index was elsewhere
+            other.unlink(missing_ok=True)
     return count
-
-
-def _remove(folder: Path, name: str) -> None:
-    for path in _files(folder, name):
-        path.unlink(missing_ok=True)
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -82,7 +82,10 @@ def _item(item: Item, data: wins.Data, setup: Setup, said: Said) -> dict[str, An
     _judge(item, able, data, setup, said, found)
     _ask(item, able, setup, found)
     for label in dict.fromkeys(cell.label for cell in able if cell.column in MOMENTS):
-        found.rows += speed.measure(item, label, setup)
+        rows, problem = speed.measure(item, label, setup)
+        found.rows += rows
+        if not rows:
+            found.problems.append(f'{label}: not one second was timed: {problem}')
     content = {
         'item': item.name,
         'title': item.title,
@@ -108,11 +111,14 @@ def _judge(
     except SourceError as error:
         found.problems.append(str(error))
     for column in dict.fromkeys(cell.column for cell in judged):
-        of = [cell for cell in judged if cell.column == column]
+        of = {cell.label: cell for cell in judged if cell.column == column}
         try:
-            found.rows += wins.measure(item, of, data, setup)
+            rows, lacking = wins.measure(item, [*of], column, data, setup)
         except SourceError as error:
-            found.lack(of, {'captions': str(error)})
+            rows, lacking = [], dict.fromkeys(of, str(error))
+        found.rows += rows
+        for label, why in lacking.items():
+            found.lack([of[label]], {'captions': why})
 
 
 def _ask(item: Item, able: Sequence[Cell], setup: Setup, found: Found) -> None:

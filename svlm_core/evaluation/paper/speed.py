@@ -23,8 +23,8 @@ MOST = 28  # seconds with svlm-tiny
 PART = 10  # start and end are a tenth of a stream each
 
 
-def measure(item: Item, label: str, setup: Setup) -> list[dict[str, Any]]:
-    """The rows of one policy; seconds that memory ended early are said. Raises OutputError."""
+def measure(item: Item, label: str, setup: Setup) -> tuple[list[dict[str, Any]], str]:
+    """The rows of one policy, and why its memory ended early, if it did. Raises OutputError."""
     who = item.rows[label]
     policy = cast(Policy, who.settings.get('policy', 'streaming'))
     seconds = SECONDS if setup.size is None else min(MOST, setup.size.seconds)
@@ -51,7 +51,7 @@ def measure(item: Item, label: str, setup: Setup) -> list[dict[str, Any]]:
         seed=0,
     ).row()
     identity['settings'] = {k: v for k, v in identity['settings'].items() if k != 'previous_text'}
-    return [
+    rows = [
         {
             'item': item.name,
             'label': label,
@@ -66,6 +66,7 @@ def measure(item: Item, label: str, setup: Setup) -> list[dict[str, Any]]:
         }
         for column, value in _moments([amortised(chunk) for chunk in chunks]).items()
     ]
+    return rows, problem
 
 
 def _moments(times: list[float]) -> dict[str, float]:

@@ -51,22 +51,22 @@ def jobs_of(item: Item, cells: Iterable[Cell], data: Data, setup: Setup) -> list
     return found
 
 
-def measure(item: Item, cells: Sequence[Cell], data: Data, setup: Setup) -> list[dict[str, Any]]:
-    """The rows of these cells, whose captions are there. Raises SourceError."""
-    found = list[dict[str, Any]]()
-    for column in dict.fromkeys(cell.column for cell in cells):
-        labels = [cell.label for cell in cells if cell.column == column]
-        found += _column(item, labels, column, data, setup)
-    return found
-
-
-def _column(
+def measure(
     item: Item, labels: Sequence[str], column: str, data: Data, setup: Setup
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of a column, and why there is none of some labels.
+
+    Raises SourceError where what they are compared with is not there.
+    """
     of = Cell('', column).against
     begin = infstreams.BEGIN if setup.size is None else setup.size.chunk
     benchmark = _part(read(of.benchmark, data[of.benchmark], begin), item, column, setup)
-    ours = [_ours(item, label, of, benchmark, data, setup) for label in labels]
+    ours, lacking = list[Side](), dict[str, str]()
+    for label in labels:
+        try:
+            ours.append(_ours(item, label, of, benchmark, data, setup))
+        except SourceError as error:  # of one whose captions are not finished
+            lacking[label] = str(error)
     theirs = read_side(f'{column}={_theirs(of, data, setup)}', benchmark)
     output = setup.folder / 'judged' / item.name / column.replace(' ', '')
     make_folder(output)
@@ -82,7 +82,8 @@ def _column(
     }
     judge = setup.judge(benchmark)
     judged = rows(benchmark, ours, [theirs], judge, shared, output, setup.workers)
-    return [_row(item, row, column, of, setup) for row in judged if row['category'] == ALL]
+    found = [_row(item, row, column, of, setup) for row in judged if row['category'] == ALL]
+    return found, lacking
 
 
 def _row(item: Item, row: dict[str, Any], column: str, of: Column, setup: Setup) -> dict[str, Any]:

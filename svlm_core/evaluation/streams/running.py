@@ -81,7 +81,7 @@ def gather(
     of = by_video(benchmark, setting)
     mine = {video: stretches for video, stretches in of.items() if shard.holds(video)}
     waiting = {video: of for video, of in mine.items() if not _file(output, video).is_file()}
-    failed, problems = dict[str, str](), dict[str, str]()
+    failed = dict[str, str]()
     done = sum(_length(of) for of in mine.values()) - sum(_length(of) for of in waiting.values())
 
     def seen(video: str, now: float) -> None:
@@ -91,11 +91,11 @@ def gather(
         stretches = waiting[video]
         if any(one.remarks for one in told):
             _write(_file(output, video), stretches, told, benchmark, identity)
-            problems |= _problems(stretches, told)
         else:
             failed[video] = told[0].problem
         done += _length(stretches)
         moved(done, video)
+    problems = incomplete(benchmark, setting, output, shard)
     return Outcome(len(mine), failed, problems, _join(output, of))
 
 
@@ -160,16 +160,12 @@ def told_of(
         return list(pool.map(tell, range(len(of))))
 
 
-def _problems(of: Sequence[Stretch], told: Sequence[Told]) -> dict[str, str]:
-    return {
-        f'{stretch.video} from {stretch.start:g} s': one.problem
-        for stretch, one in zip(of, told, strict=True)
-        if one.problem
-    }
-
-
-def incomplete(benchmark: Benchmark, setting: Setting, output: Path) -> dict[str, str]:
+def incomplete(
+    benchmark: Benchmark, setting: Setting, output: Path, shard: Shard | None = None
+) -> dict[str, str]:
     """The stretches of captioned videos in a folder that are not as they should be, and why.
+
+    They are read from the files, so that a run that goes on tells of those made before, too.
 
     Raises SourceError, naming line and field, for a file that was changed.
     """
@@ -178,7 +174,7 @@ def incomplete(benchmark: Benchmark, setting: Setting, output: Path) -> dict[str
     found = dict[str, str]()
     for video, stretches in by_video(benchmark, setting).items():
         path = _file(output, video)
-        if not path.is_file():
+        if not path.is_file() or (shard and not shard.holds(video)):
             continue
         told = dict[tuple[int | str, float], str]()
         for line, one in located(path):

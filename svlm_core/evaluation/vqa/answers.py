@@ -85,13 +85,15 @@ class AnswerFile:
 
     def together(self, order: Sequence[Key]) -> list[Answered]:
         """Put the answers of all shards into one file, in this order; none while some are due."""
+        seen = {part: _state(part) for part in parts(self._folder, FILE)}
         found = self._found()
         if not all(key in found for key in order):
             return []
         answers = [found[key] for key in order]
         write_lines(self._folder / FILE, map(asdict, answers))
-        for part in parts(self._folder, FILE):
-            part.unlink(missing_ok=True)
+        for part, state in seen.items():
+            if _state(part) == state:  # else another shard is at it, and will come by here
+                part.unlink(missing_ok=True)
         return answers
 
     def _found(self) -> dict[Key, Answered]:
@@ -106,6 +108,15 @@ class AnswerFile:
                 if key not in found or not answer.error:
                     found[key] = answer
         return found
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written: its size and time; None where it is not there."""
+    try:
+        told = path.stat()
+    except FileNotFoundError:
+        return None
+    return told.st_size, told.st_mtime_ns
 
 
 def read_answers(path: Path) -> Iterator[Answered]:

@@ -350,8 +350,10 @@ def test_a_product_that_somebody_changed_is_made_again_or_refused(
         assert curate(server.url) == 0
         product = tmp_path / 'out' / 'chunk' / 'a_vs_b.mp4.json'
         product.write_text(product.read_text().replace('Smith', 'Brown'))
+        rows = {path: path.read_bytes() for path in (tmp_path / 'out').glob('*.jsonl')}
         assert curate('', step='export') == 1
         assert 'was changed: remove it' in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in (tmp_path / 'out').glob('*.jsonl')} == rows
         assert curate(server.url) == 0
     assert contents(tmp_path / 'out') == finished
 

@@ -17,8 +17,10 @@ from chat_server import chat_server
 from games import CLUBS, film, inf_streams, lines, live_sports
 from svlm_core import cli
 from svlm_core.card import EMBEDDED
+from svlm_core.errors import MemoryFull, SourceError
 from svlm_core.evaluation.judges import ALIGNED, TASK
-from svlm_core.evaluation.paper import speed
+from svlm_core.evaluation.paper import speed, wins
+from svlm_core.evaluation.paper.items import Item
 from svlm_core.evaluation.paper.published import (
     EXAMS,
     LIVECC,
@@ -29,6 +31,7 @@ from svlm_core.evaluation.paper.published import (
 )
 from svlm_core.evaluation.paper.sources import GETS
 from svlm_core.evaluation.streams import infstreams
+from svlm_core.evaluation.streams.table import Side
 
 BEGIN = 10  # seconds; the official games have 1000
 EVENTS = ('llava', 'gpt-4o', 'gemini')
@@ -217,6 +220,41 @@ def test_a_stretch_that_is_captioned_in_part_is_a_problem_until_it_is_not(paper,
     assert paper(out, '--items', 'table-4', **more) == 0
     assert item(out, 'table-4')['problems'] == []
     assert {row['windows'] for row in item(out, 'table-4')['rows']} == {2}
+
+
+def test_a_policy_without_room_for_one_second_is_a_problem(paper, tmp_path, monkeypatch):
+    def full(*given):
+        raise MemoryFull('the device has no room')
+
+    monkeypatch.setattr(speed, 'watch', full)
+    assert paper(tmp_path, '--items', 'fig-7') == 1
+    told = item(tmp_path, 'fig-7')
+    assert (told['rows'], told['missing']) == ([], [])
+    assert told['problems'] == [
+        f'{label}: not one second was timed: the device has no room'
+        for label in PUBLISHED['fig-7']
+    ]
+
+
+def test_one_whose_captions_are_not_finished_keeps_no_other_from_being_judged(
+    paper, tmp_path, monkeypatch
+):
+    first, *others = PUBLISHED['table-4']
+    ours = wins._ours
+
+    def unfinished(item: Item, label: str, *more: object) -> Side:
+        if label == first:
+            raise SourceError('its captions are not finished')
+        return ours(item, label, *more)
+
+    monkeypatch.setattr(wins, '_ours', unfinished)
+    captions = [f'gpt-4o-mini={mini(tmp_path)}']
+    paper(tmp_path / 'out', '--items', 'table-4', **{'--captions': captions})
+    told = item(tmp_path / 'out', 'table-4')
+    assert [*dict.fromkeys(row['label'] for row in told['rows'])] == others
+    lacks = [of for of in told['missing'] if of['label'] == first]
+    assert {of['column'] for of in lacks} == set(PUBLISHED['table-4'][first])
+    assert {of['lacks']['captions'] for of in lacks} == {'its captions are not finished'}
 
 
 def test_a_column_of_one_group_of_questions_is_missing_where_that_group_is(paper, tmp_path):

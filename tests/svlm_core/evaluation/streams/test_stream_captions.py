@@ -205,7 +205,11 @@ def test_a_video_that_breaks_off_keeps_what_was_said_until_then(tmp_path, watche
         assert f'0 not captioned, {problems} stretches with a problem' in told.out
         assert f'{GAMES[0]} from 10 s: ' in told.err
         assert 'ends before' in told.err
-        # It is in the files, for whoever comes later.
+        # It is in the files, for whoever comes later, and a run that has nothing to do tells it.
+        assert streams('run', 'inf-streams', data, out, '--setting', setting) == 0
+        again = capsys.readouterr()
+        assert f'0 not captioned, {problems} stretches with a problem' in again.out
+        assert f'{GAMES[0]} from 10 s: ' in again.err
         benchmark = infstreams.read(data, begin=10, segment=5)
         later = incomplete(benchmark, setting, out)
         assert list(later) == [f'{GAMES[0]} from {start} s' for start in (10, 15)[:problems]]

@@ -7,8 +7,10 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from svlm_core import cli
 from svlm_core.card import suited
 from svlm_core.curation.manifest import Shard
 from svlm_core.evaluation.identity import RUN
+from svlm_core.evaluation.vqa import answers
 from svlm_core.evaluation.vqa.answers import FILE, Answered, AnswerFile
 from svlm_core.evaluation.vqa.protocol import Reading
 from svlm_core.evaluation.vqa.run import RESULTS, Job, Outcome, gather, prepare
@@ -132,6 +135,22 @@ def test_a_failure_of_one_shard_is_asked_again_by_it_and_others_wait_for_nobody(
     # What another shard put together in between does not bring the failure back.
     assert [a.error for a in AnswerFile(tmp_path, Shard(2, 2)).together(order)] == ['', '']
     assert [a.error for a in again.together(order)] == ['', '']
+
+
+def test_what_another_shard_answers_meanwhile_is_not_removed(tmp_path, monkeypatch):
+    first, second = (AnswerFile(tmp_path, Shard(number, 2)) for number in (1, 2))
+    first.add(said('a', None, 'the disk is gone'))
+    second.add(said('b'))
+    order, write = [('a', 'streaming'), ('b', 'streaming')], answers.write_lines
+
+    def slowly(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        write(path, rows)
+        first.add(said('a'))
+
+    monkeypatch.setattr(answers, 'write_lines', slowly)
+    assert [a.error for a in second.together(order)] == ['the disk is gone', '']
+    monkeypatch.undo()
+    assert [a.error for a in first.together(order)] == ['', '']
 
 
 def test_a_line_that_another_shard_is_writing_is_not_waited_for(tmp_path):
