@@ -35,7 +35,9 @@ def test_windows_of_100_s_with_enough_words_become_a_benchmark(curate, heard_out
     (window,) = benchmark.windows
     assert (window.video, window.start, len(window.said)) == ('a_vs_b.mp4', 0, 220)
     (stretch,) = benchmark.stretches('chunks')
-    assert (stretch.start, stretch.end, stretch.title) == (0, 100, 'a vs b')
+    # The last whole second with a word; what comes after it is not judged.
+    assert (stretch.start, stretch.end, stretch.title) == (0, window.end, 'a vs b')
+    assert window.end == 99
     for name in ('eval_all_metadata.jsonl', 'score_all_clips.jsonl'):
         assert cli.main(['curate', 'validate', str(folder / name)]) == 0
 
