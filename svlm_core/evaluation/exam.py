@@ -9,13 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from svlm_core.synthetic.captions import SILENCE, Meaning, meaning
 from svlm_core.synthetic.story import Story
 
 if TYPE_CHECKING:
     from svlm_core.stream import Stream
+
+
+class Spent(Protocol):
+    """What a second cost, whoever told it; fields as in `Mark`."""
+
+    @property
+    def second(self) -> int: ...
+    @property
+    def held(self) -> int: ...
+    @property
+    def encoded(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def spent(self) -> float: ...
 
 
 @dataclass(frozen=True)

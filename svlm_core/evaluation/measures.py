@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.exam import Mark, Spent
 from svlm_core.synthetic.captions import NUMBERS, SILENCE
 from svlm_core.synthetic.script import DOCKS
 
 EVER = 10**9  # seconds
+
+S = TypeVar('S', bound=Spent)
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Span:
     since: int = 0
     until: int = EVER
 
-    def of(self, marks: Sequence[Mark]) -> list[Mark]:
+    def of(self, marks: Sequence[S]) -> list[S]:
         """The marks within."""
         return [mark for mark in marks if self.since <= mark.second < self.until]
 
@@ -91,7 +93,7 @@ class Cost:
     held: bool
     span: Span = Span()
 
-    def __call__(self, marks: Sequence[Mark]) -> float:
+    def __call__(self, marks: Sequence[Spent]) -> float:
         spent = [m.held if self.held else m.encoded for m in self.span.of(marks)]
         return sum(spent) / len(spent) if spent else float('nan')
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from svlm_core.card import suited
+from svlm_core.card import EMBEDDED, suited
+from svlm_core.config import StreamSettings
 from svlm_core.errors import SettingsError
 from svlm_core.evaluation.conditions import Condition
 from svlm_core.policies import check_recall
@@ -61,6 +62,11 @@ class Cell:
         """As exams are sat under it."""
         return Condition(self.settings, retrieved=self.retrieved)
 
+    @property
+    def stream(self) -> StreamSettings:
+        """All settings: preset `robot` as it suits the model, and what is changed."""
+        return suited('robot', self.folder, **self.settings)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -86,7 +92,8 @@ class Grid:
 
     Cell 0 is the base, which others are compared with. With history `gold` each reply is replaced
     by the true one, `free` the model lives with what it said. `moments` are seconds that the page
-    shows; none: some that lie evenly.
+    shows; none: some that lie evenly. Of a video `seconds` are its own, and there is no truth:
+    seed, streams and histories are for worlds.
     """
 
     seed: int
@@ -96,6 +103,12 @@ class Grid:
     moments: tuple[int, ...]
     cells: tuple[Cell, ...]
     tables: tuple[Layout, ...]
+
+    @property
+    def shown(self) -> dict[int, Cell]:
+        """The cells that stand in a table, by their numbers."""
+        numbers = {line.cell for layout in self.tables for line in layout.lines}
+        return {number: self.cells[number] for number in sorted(numbers)}
 
 
 def find_grid(name: str) -> Path:
@@ -109,16 +122,17 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob('*.yaml'))
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, model: Path | None = None, seconds: int | None = None) -> Grid:
     """The grid in a YAML file.
 
-    Raises SettingsError, naming file and field, for anything that is unknown or out of range, and
-    for models that are no folders.
+    A `model` is that of a grid that names none; else the embedded one is. A video has `seconds`,
+    whatever the grid says of worlds. Raises SettingsError, naming file and field, for anything
+    that is unknown or out of range, and for models that are no folders.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
         _GRID.check(content)
-        return _build(content)
+        return _build(content, model, seconds)
     except OSError as error:
         raise SettingsError(
             f'{path} cannot be read: {error.strerror}; grids that come with svlm are '
@@ -130,8 +144,11 @@ def read_grid(path: Path) -> Grid:
         raise SettingsError(f'{path}: {error}') from error
 
 
-def _build(content: Mapping[str, Any]) -> Grid:
-    base, models = content.get('base', {}), content.get('models', {'svlm-tiny': None})
+def _build(content: Mapping[str, Any], model: Path | None, seconds: int | None) -> Grid:
+    if model is not None and 'models' in content:
+        raise SettingsError('models: the grid names its own, leave --model out')
+    default = {EMBEDDED.name: None} if model is None else {model.resolve().name: str(model)}
+    base, models = content.get('base', {}), content.get('models', default)
     for name, folder in models.items():
         OrNone(Text(filled=True)).check(folder, f'models.{name}')
         if folder is not None and not Path(folder).is_dir():
@@ -144,7 +161,7 @@ def _build(content: Mapping[str, Any]) -> Grid:
     grid = Grid(
         seed=content.get('seed', 0),
         streams=content.get('streams', 4),
-        seconds=content.get('seconds', 240),
+        seconds=content.get('seconds', 240) if seconds is None else seconds,
         histories=tuple(dict.fromkeys(content.get('histories', HISTORIES))),
         moments=tuple(content.get('moments', ())),
         cells=tuple(maker.cells),
@@ -173,7 +190,7 @@ class _Maker:
         settings = {name: _limit(value) for name, value in values.items()}
         made = Cell(model, self._models[model], settings, retrieved)
         try:
-            chosen = suited('robot', made.folder, **settings)
+            chosen = made.stream
             if retrieved:
                 check_recall(chosen)
         except SettingsError as error:

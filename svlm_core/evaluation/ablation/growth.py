@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.exam import Spent
 
 FROM = 0.25  # part of a stream after which its windows count as full
 LEAST = 8  # seconds
 
-COSTS: dict[str, Callable[[Mark], float]] = {
+COSTS: dict[str, Callable[[Spent], float]] = {
     'encoded': lambda mark: mark.encoded,  # tokens that went through the model
     'attended': lambda mark: mark.encoded * mark.held,  # pairs of tokens, at most
     'ms': lambda mark: 1000 * mark.spent,
 }
 
 
-def exponent(marks: Sequence[Mark], cost: Callable[[Mark], float]) -> float:
+def exponent(marks: Sequence[Spent], cost: Callable[[Spent], float]) -> float:
     """The slope of log cost over log time, by least squares, of all but the first quarter.
 
     nan where that is less than 8 seconds, or anything costs nothing.

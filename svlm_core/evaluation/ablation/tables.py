@@ -15,8 +15,9 @@ from svlm_core.benchmark.tables import table as markdown
 from svlm_core.evaluation.ablation.grid import Grid
 from svlm_core.evaluation.ablation.growth import COSTS, exponent
 from svlm_core.evaluation.ablation.trials import Kept
+from svlm_core.evaluation.ablation.video import Told, captions_of
 from svlm_core.evaluation.bootstrap import interval, mean
-from svlm_core.evaluation.exam import Mark
+from svlm_core.evaluation.exam import Spent
 from svlm_core.evaluation.identity import Identity
 from svlm_core.evaluation.judging import win_rate
 from svlm_core.evaluation.measures import EVER, Cost, Measure, Right, Span
@@ -32,7 +33,7 @@ MEASURES: dict[str, Measure] = {
     'facts': Right(('recall',)),
     'counts': Right(('count',)),
 }
-PER_SECOND: dict[str, Callable[[Sequence[Mark]], float]] = {
+PER_SECOND: dict[str, Callable[[Sequence[Spent]], float]] = {
     'held': Cost(held=True),
     'encoded': Cost(held=False),
     'ms': lambda marks: 1000 * mean([mark.spent for mark in marks]),
@@ -40,19 +41,25 @@ PER_SECOND: dict[str, Callable[[Sequence[Mark]], float]] = {
         1000 * sum(mark.spent for mark in marks) / max(sum(mark.tokens for mark in marks), 1)
     ),
 }
-SHOWN = {
-    'right': 'right',
-    'early': 'first 24 s',
-    'late': 'after 120 s',
-    'facts': 'facts',
-    'counts': 'counts',
-    'wins': 'wins over base',
+# Columns of the tables behind the labels of a row.
+SPENT = {
     'held': 'tokens held',
     'encoded': 'encoded / s',
     'ms': 'ms / s',
     'ms_per_token': 'ms / token',
     **{f'exponent_{cost}': f'{cost} ~ t^' for cost in COSTS},
 }
+OF_WORLDS = {
+    'history': 'history',
+    'right': 'right',
+    'early': 'first 24 s',
+    'late': 'after 120 s',
+    'facts': 'facts',
+    'counts': 'counts',
+    'wins': 'wins over base',
+    **SPENT,
+}
+OF_VIDEO = {'seconds': 'seconds', 'tokens': 'tokens said', **SPENT, 'problem': 'problem'}
 SURE = ('right', 'wins')  # shown with their intervals
 
 
@@ -78,28 +85,50 @@ def rows_of(grid: Grid, identities: Sequence[Identity], kept: Kept) -> list[dict
     ]
 
 
-def write_tables(folder: Path, grid: Grid, rows: Sequence[Mapping[str, Any]]) -> str:
+def rows_of_video(
+    grid: Grid, identities: Mapping[int, Identity], told: Mapping[int, Told]
+) -> list[dict[str, Any]]:
+    """A row for every line of every table: what its cell cost on a video, and where its words are.
+
+    `problem` is why it ended before the video did. Values are null where there are none.
+    """
+    values = {number: _costs(one) for number, one in told.items()}
+    return [
+        {
+            'table': layout.name,
+            'title': layout.title,
+            'labels': dict(zip(layout.heads, line.labels, strict=True)),
+            'captions': captions_of(line.cell),
+            'problem': told[line.cell].problem,
+            **values[line.cell],
+            **identities[line.cell].row(),
+        }
+        for layout in grid.tables
+        for line in layout.lines
+    ]
+
+
+def write_tables(
+    folder: Path, grid: Grid, rows: Sequence[Mapping[str, Any]], shown: Mapping[str, str]
+) -> str:
     """Write results.json, results.csv and tables.md; give back what is in the last.
 
     Raises OutputError.
     """
-    told = told_tables(grid, rows)
+    told = told_tables(grid, rows, shown)
     write_whole(folder / RESULTS, json.dumps({'rows': rows}, indent=1, allow_nan=False) + '\n')
     write_whole(folder / 'results.csv', _csv(rows))
     write_whole(folder / 'tables.md', told)
     return told
 
 
-def told_tables(grid: Grid, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The tables as Markdown."""
+def told_tables(grid: Grid, rows: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> str:
+    """The tables as Markdown: the fields of a row that are `shown`, and the heads over them."""
     parts = []
     for layout in grid.tables:
         found = [row for row in rows if row['table'] == layout.name]
-        body = [
-            [*row['labels'].values(), row['history'], *(_cell(row, name) for name in SHOWN)]
-            for row in found
-        ]
-        head = [*layout.heads, 'history', *SHOWN.values()]
+        body = [[*row['labels'].values(), *(_cell(row, name) for name in shown)] for row in found]
+        head = [*layout.heads, *shown.values()]
         name = f'{layout.name}: {layout.title}' if layout.title else layout.name
         parts.append(f'### {name}\n\n{markdown([head, *body])}\n')
     return '\n'.join(parts)
@@ -124,15 +153,33 @@ def _values(key: tuple[int, str], grid: Grid, kept: Kept) -> dict[str, Any]:
     return values
 
 
+def _costs(told: Told) -> dict[str, Any]:
+    """What a cell cost on a video; costs of a second are of stream, however long a round is."""
+    efforts, length = told.efforts, told.chunk_seconds
+    found = {name: of(efforts) for name, of in PER_SECOND.items()} if efforts else {}
+    for name in {'encoded', 'ms'} & found.keys():
+        found[name] /= length
+    growth = {f'exponent_{name}': exponent(efforts, cost) for name, cost in COSTS.items()}
+    return {
+        'seconds': len(efforts) * length,
+        'tokens': sum(effort.tokens for effort in efforts),
+        **{name: _plain(found.get(name, math.nan)) for name in PER_SECOND},
+        **{name: _plain(value) for name, value in growth.items()},
+    }
+
+
 def _plain(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
-    value, (low, high) = row[name], row[f'{name}_ci']
+    value = row[name]
     if value is None:
         return ''
+    if isinstance(value, str | int):
+        return str(value)
     if name in SURE:
+        low, high = row[f'{name}_ci']
         return f'{value:.2f} [{low:.2f}, {high:.2f}]'
     return f'{value:.0f}' if abs(value) >= 10 else f'{value:.2f}'
 

@@ -17,9 +17,9 @@ from svlm_core.errors import SettingsError, SourceError
 from svlm_core.evaluation import sitting
 from svlm_core.evaluation.ablation.grid import read_grid
 from svlm_core.evaluation.ablation.growth import COSTS, exponent
+from svlm_core.evaluation.ablation.panels import moments
 from svlm_core.evaluation.ablation.run import ablate, identities_of
-from svlm_core.evaluation.ablation.sidebyside import moments
-from svlm_core.evaluation.ablation.tables import rows_of, told_tables
+from svlm_core.evaluation.ablation.tables import OF_WORLDS, rows_of, told_tables
 from svlm_core.evaluation.exam import Mark
 from svlm_core.evaluation.kept import read_kept
 from svlm_core.synthetic.captions import SILENCE, Meaning
@@ -192,4 +192,4 @@ def test_a_cell_wins_against_the_base_what_it_tells_better(tmp_path):
     assert row['right_ci'] == [0.5, 0.9]
     assert row['wins'] == pytest.approx(0.75)
     assert (row['facts'], row['exponent_encoded'], row['ms']) == (None, 0, 100)
-    assert '| 0.75 [0.50, 1.00] |' in told_tables(grid, found)
+    assert '| 0.75 [0.50, 1.00] |' in told_tables(grid, found, OF_WORLDS)

@@ -74,6 +74,27 @@ def test_training_and_inference_are_axes_of_one_grid(read, tmp_path):
     assert [cell.settings['text_sink'] for cell in cells] == [0, None, 0, None]
 
 
+def test_a_grid_that_names_no_model_is_for_any(tmp_path):
+    (tmp_path / 'other').symlink_to(EMBEDDED)
+    grid = read_grid(find_grid('policies'), tmp_path / 'other')
+    assert {(cell.model, cell.folder) for cell in grid.cells} == {
+        (EMBEDDED.name, tmp_path / 'other')
+    }
+    (tmp_path / 'grid.yaml').write_text('models: {m: null}\ntables: {t: {rows: {x: {}}}}')
+    with pytest.raises(SettingsError, match='the grid names its own, leave --model out'):
+        read_grid(tmp_path / 'grid.yaml', tmp_path / 'other')
+    with pytest.raises(SettingsError, match='nowhere is no folder of a checkpoint'):
+        read_grid(find_grid('policies'), tmp_path / 'nowhere')
+
+
+def test_the_moments_of_a_video_lie_in_it_whatever_the_grid_says_of_worlds(tmp_path):
+    path = tmp_path / 'grid.yaml'
+    path.write_text('seconds: 9\nmoments: [30]\ntables: {t: {rows: {x: {}}}}')
+    assert read_grid(path, seconds=31).moments == (30,)
+    with pytest.raises(SettingsError, match='moments: 30 is past the 30 seconds of a stream'):
+        read_grid(path, seconds=30)
+
+
 def test_retrieval_is_a_cell_like_others(read):
     grid = read('tables: {t: {over: {retrieved: [2, 4]}}}')
     conditions = [grid.cells[line.cell].condition for line in grid.tables[0].lines]
@@ -111,12 +132,14 @@ def test_a_mistake_is_told_by_file_and_field(read, text, told):
 
 
 def test_an_unknown_grid_is_told_with_those_that_there_are():
-    with pytest.raises(SettingsError, match=r'nothing cannot be .*inference, refresh, training'):
+    with pytest.raises(
+        SettingsError, match=r'nothing cannot be .*inference, policies, refresh, training'
+    ):
         read_grid(find_grid('nothing'))
 
 
 def test_the_grids_that_are_shipped_have_the_layout_of_the_paper(monkeypatch, tmp_path):
-    assert shipped() == ['inference', 'refresh', 'training']
+    assert shipped() == ['inference', 'policies', 'refresh', 'training']
     grid = read_grid(find_grid('inference'))
     tables = {table.name: table for table in grid.tables}
     assert list(tables) == ['fig-1', 'table-2', 'table-4', 'table-5-left', 'table-5-right']
@@ -125,6 +148,10 @@ def test_the_grids_that_are_shipped_have_the_layout_of_the_paper(monkeypatch, tm
     assert [line.labels for line in tables['table-5-right'].lines] == [
         ('0',), ('1',), ('4',), ('8',), ('16',), ('32',)]  # fmt: skip
     assert ('∞', '∞') in [line.labels for line in tables['table-5-left'].lines]
+    alone = read_grid(find_grid('policies'))
+    assert [alone.cells[line.cell] for line in alone.tables[0].lines] == [
+        grid.cells[line.cell] for line in tables['fig-1'].lines[:4]
+    ]
     often = read_grid(find_grid('refresh'))
     intervals = [cell.settings['text_refresh_interval'] for cell in often.cells]
     assert intervals == [None, 16, 8, 4, 1, None]
