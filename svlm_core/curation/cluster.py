@@ -46,7 +46,7 @@ class Cluster:
             _answers(address)
             local = {'include_dashboard': False} if address == 'local' else {}
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises it bare where a node does not come up
             reason = str(error).strip().partition('\n')[0]
             raise SettingsError(f'--ray {address}: there is no cluster: {reason}') from error
         logging.getLogger('ray.data').setLevel(logging.ERROR)

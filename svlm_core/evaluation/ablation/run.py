@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from svlm_core.card import differences
 from svlm_core.evaluation.ablation import video as watching
 from svlm_core.evaluation.ablation.grid import Cell, Grid
 from svlm_core.evaluation.ablation.panels import page_of_video, page_of_worlds
@@ -23,7 +22,7 @@ from svlm_core.evaluation.ablation.tables import (
 )
 from svlm_core.evaluation.ablation.trials import carry_out, worlds
 from svlm_core.evaluation.ablation.video import Engines, Seen, Video
-from svlm_core.evaluation.identity import Identity, begin_folder, model_identity
+from svlm_core.evaluation.identity import Identity, begin_folder, model_identity, of_stream
 from svlm_core.evaluation.sitting import engine_of
 from svlm_core.notice import warning
 from svlm_core.timeline import write_whole
@@ -90,18 +89,9 @@ def _identity(
 ) -> Identity:
     settings = cell.stream
     retrieved = {'retrieved': cell.retrieved} if cell.retrieved else {}
-    return Identity(
-        mode='streaming',
-        policy='retrieval' if cell.retrieved else settings.policy,
-        frames=f'{settings.fps:g} fps, all',
-        pixels=f'{settings.min_vision_tokens} to {settings.max_vision_tokens} tokens a pair',
-        positions=settings.rope,
-        model=model,
-        data=data,
-        seed=seed,
-        settings=differences(settings) | retrieved,
-        judge=judge,
-    )
+    one = of_stream(settings, 'streaming', model=model, data=data, seed=seed, judge=judge)
+    policy = 'retrieval' if cell.retrieved else one.policy
+    return replace(one, policy=policy, settings={**one.settings, **retrieved})
 
 
 def _content(grid: Grid, identities: Mapping[int, Identity]) -> dict[str, Any]:
