@@ -2,30 +2,41 @@
 """The preallocated memory of one stream: planes of keys and values. It knows no policy.
 
 Three planes (layer, slot, key head, head size): keys before rotation, keys rotated, values. Keys
-are rotated from their unrotated copy once per round, never per token and never twice over: an
-already rotated bf16 key that is turned again and again drifts without bound. With native
-positions a key keeps the rotation it came with, and the unrotated plane is absent.
+are rotated from their unrotated copy, never twice over: an already rotated bf16 key that is turned
+again and again drifts without bound. With native positions a key keeps the rotation it came with,
+and the unrotated plane is absent.
+
+Attention does not ask in which order keys lie. So what stays keeps its slot, and tokens from the
+end fill the slots of what has left: a round moves no more than it forgets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from svlm_core import gpu
 from svlm_core.errors import MemoryFull
 from svlm_core.free import free_bytes
 from svlm_core.model.config import TextConfig
 from svlm_core.rope import rotate
 
+# Tokens, of so many layers in all, that are picked out and rotated at once: what is written again
+# while a CPU still has it in its cache, and what is worth the launching on a GPU.
+TURNED = {'cpu': 1024, 'cuda': 16384}
+SWAPPED = 256  # tokens that change places at once
+
 
 class Cache:
-    """Keys and values of `capacity` slots, of which the first `length` are in use.
+    """Keys and values of a list of `length` tokens, in the first of `capacity` slots.
 
-    Raises MemoryFull when the device has no room for them.
+    What is appended stands in order behind all else. A lower `length` forgets the newest tokens,
+    down to what the last change of order has left. Raises MemoryFull when the device has no room.
     """
 
     def __init__(
@@ -44,7 +55,6 @@ class Cache:
             self.keys = plane(shape)  # rotated (L, S, H, D)
             self.values = plane(shape)  # (L, S, H, D)
             self.unrotated = plane(shape) if keep_unrotated else None  # (L, S, H, D)
-            self._moving = plane(shape[1:])  # (S, H, D) on its way to new slots
         except (RuntimeError, MemoryError) as error:  # a GPU and a host say it differently
             raise MemoryFull(
                 f'{device} has no room for a memory of {capacity} tokens '
@@ -52,11 +62,17 @@ class Cache:
             ) from error
         self.capacity = capacity
         self.length = 0
+        self._slots = np.arange(capacity)  # of each token, and of those to come
+
+    @property
+    def slots(self) -> np.ndarray:
+        """Where the tokens stand: slots (length,), in the order of the tokens."""
+        return self._slots[: self.length]
 
     @property
     def planes(self) -> list[Tensor]:
         """All buffers, for accounting: they are allocated once and stay where they are."""
-        planes = [self.keys, self.values, self._moving]
+        planes = [self.keys, self.values]
         return planes if self.unrotated is None else [*planes, self.unrotated]
 
     @property
@@ -64,30 +80,63 @@ class Cache:
         """Bytes of all planes."""
         return sum(plane.nbytes for plane in self.planes)
 
-    def gather(self, spans: Sequence[range]) -> int:
-        """Let slot i hold what the i-th token of `spans` holds now; return the first changed slot.
+    def clear(self) -> None:
+        """Forget all tokens."""
+        self._stand(np.arange(0))
 
-        Spans run over slots in use; what they leave out is forgotten.
+    def keep(self, tokens: np.ndarray) -> None:
+        """Forget all but these `tokens` (n,), and have them in this order.
+
+        Should the device have no room for that, all is as it was.
         """
-        first = spans[0].stop if spans and spans[0].start == 0 else 0
-        moved = spans[1:] if first else spans
-        length = first + sum(len(span) for span in moved)
-        if first < length:
-            new = self._moving[: length - first]  # (n, H, D)
-            for plane in self._moved_planes():
-                for layer in plane:  # (S, H, D)
-                    torch.cat([layer[s.start : s.stop] for s in moved], out=new)
-                    layer[first:length] = new
-        self.length = length
-        return first
+        slots, count = self._slots[tokens], len(tokens)
+        late = np.flatnonzero(slots >= count)
+        free = _others(slots, count)
+        self._move(slots[late], free)
+        slots[late] = free
+        self._stand(slots)
 
-    def relay(self, first: int, cos: Tensor, sin: Tensor) -> None:
-        """Rotate the keys of slots `first` to `length` anew, by tables (length - first, D)."""
-        if self.unrotated is None or first >= self.length:
+    def settle(self, count: int) -> None:
+        """Let the first `count` tokens stand in order in the first slots."""
+        away = np.flatnonzero(self._slots[:count] != np.arange(count))
+        for low in range(0, len(away), SWAPPED):
+            tokens = away[low : low + SWAPPED]  # each goes to the slot of its number
+            left = np.setdiff1d(self._slots[tokens], tokens)
+            taken = np.setdiff1d(tokens, self._slots[tokens])
+            owners = np.argsort(self.slots)[taken]
+            self._move(
+                np.concatenate([self._slots[tokens], taken]), np.concatenate([tokens, left])
+            )
+            self._slots[owners], self._slots[tokens] = left, tokens
+
+    def insert(self, at: int, count: int) -> None:
+        """Make room for `count` tokens from slot `at` on, before which all stand in order."""
+        self.settle(at)
+        moved = np.arange(at, min(at + count, self.length))
+        free = np.arange(max(at + count, self.length), self.length + count)
+        owners = np.argsort(self.slots)[moved]
+        self._move(moved, free)
+        self._slots[owners] = free
+        self._stand(np.insert(self.slots, at, np.arange(at, at + count)))
+
+    def turn(self, tokens: np.ndarray, cos: Tensor, sin: Tensor) -> None:
+        """Rotate the keys of `tokens` (n,) anew, by tables (n, D)."""
+        if self.unrotated is None or not len(tokens):
             return
-        used = slice(first, self.length)
-        for keys, unrotated in zip(self.keys, self.unrotated, strict=True):
-            rotate(unrotated[used], cos, sin, keys[used])
+        slots = self._slots[tokens]
+        if len(tokens) == self.length:  # there is nothing to pick out
+            used, order = slice(self.length), self._index(np.argsort(slots))
+            cos, sin = cos.index_select(0, order), sin.index_select(0, order)
+            for keys, unrotated in zip(self.keys, self.unrotated, strict=True):
+                rotate(unrotated[used], cos, sin, keys[used])
+            return
+        index = self._index(slots)
+        layers = max(1, TURNED[index.device.type] // len(slots))
+        for keys, unrotated in zip(
+            self.keys.split(layers), self.unrotated.split(layers), strict=True
+        ):
+            turned = rotate(unrotated.index_select(1, index), cos, sin)  # (layers, n, H, D)
+            keys.index_copy_(1, index, turned)
 
     def extend(
         self, layer: int, start: int, keys: Tensor, rotated: Tensor, values: Tensor
@@ -123,14 +172,37 @@ class Cache:
         planes = {'keys': self.keys, 'values': self.values, 'unrotated': self.unrotated}
         return {n: plane[:, : self.length] for n, plane in planes.items() if plane is not None}
 
-    def fill(self, filled: Mapping[str, Tensor]) -> None:
-        """Hold what another cache of the same model and kind had `filled`."""
-        self.length = filled['keys'].shape[1]
+    def fill(self, filled: Mapping[str, Tensor], slots: np.ndarray) -> None:
+        """Hold what another cache of the same model and kind had `filled`, in those `slots`."""
+        self._stand(slots)
         for name, plane in self.filled.items():
             plane.copy_(filled[name])
 
-    def _moved_planes(self) -> list[Tensor]:
-        return [self.keys if self.unrotated is None else self.unrotated, self.values]
+    def _move(self, sources: np.ndarray, targets: np.ndarray) -> None:
+        """Copy what stands in some slots to others."""
+        if not len(sources):
+            return
+        origin, target = self._index(sources), self._index(targets)
+        # All is picked up before anything is put down: a want of room changes nothing.
+        moved = [plane.index_select(1, origin) for plane in self.planes]  # each (L, n, H, D)
+        for plane, new in zip(self.planes, moved, strict=True):
+            plane.index_copy_(1, target, new)
+
+    def _stand(self, slots: np.ndarray) -> None:
+        """Let tokens stand in `slots` (n,), which are all of the first n."""
+        count = len(slots)
+        self._slots = np.concatenate([slots, np.arange(count, self.capacity)])
+        self.length = count
+
+    def _index(self, slots: np.ndarray) -> Tensor:
+        return gpu.upload(slots, self.keys.device)
+
+
+def _others(slots: np.ndarray, count: int) -> np.ndarray:
+    """Which of the first `count` slots are none of these."""
+    free = np.ones(count, dtype=bool)
+    free[slots[slots < count]] = False
+    return np.flatnonzero(free)
 
 
 def check_room(size: int, device: torch.device) -> None:

@@ -3,6 +3,10 @@
 
 The last one or two tokens of a reply have no keys yet when the round ends (the last sampled
 token is never run through the model on its own): they are the head of the next prefill.
+
+Contiguous positions are those of the paper up to one number that all share: rotation knows
+distances alone. So that the rounds in place need not be rotated again when one before them has
+left, that number grows in its stead, and only previous text, before them, is.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.language import Continuation
 from svlm_core.prompt import CLOSING
-from svlm_core.rope import Rotary, Run, lay_out
+from svlm_core.rope import LINE, Rotary, Run, lay_out
 from svlm_core.step import Step
 from svlm_core.transcript import Plan, Role, Segment, Transcript
 
@@ -31,26 +35,28 @@ PIECE = 1024  # tokens of one forward: bounds the causal mask of a very long ope
 class Held:
     """What a memory holds, to be held by another one of the same model and settings.
 
-    `filled` are the planes (L, n, H, D) of the n tokens with keys, by name; keys from slot
-    `stale` on are not yet rotated. `positions` (3, n + 1 - base) begin at slot `base` and end
-    with the position of the next token.
+    `filled` are the planes (L, n, H, D) of the n tokens with keys, by name, and `slots` (n,) says
+    where in them each token stands. `positions` (3, n + 1 - base) begin with the token `base` and
+    end with the position of the next one; keys whose positions are no numbers are yet to be
+    rotated.
     """
 
     transcript: Transcript
     filled: Mapping[str, Tensor]
+    slots: np.ndarray
     positions: np.ndarray
     base: int
-    stale: int
 
 
 class Memory:
-    """What a stream remembers. Positions are laid, and keys rotated, once per change."""
+    """What a stream remembers. Positions are laid once per change, and keys rotated that moved."""
 
     def __init__(
         self, model: Model, settings: StreamSettings, capacity: int, longest_reply: int
     ) -> None:
         text = model.config.text
         self._anew, self._plain = settings.lays_anew, settings.rope == 'plain'
+        self._published = settings.published_quirks
         self.transcript = Transcript()
         self.cache = Cache(text, capacity, model.dtype, model.device, self._anew)
         self._model = model
@@ -59,15 +65,15 @@ class Memory:
         self._rotary = Rotary(text.rope, model.device, angles)
         self._seconds_per_grid = 2 / settings.fps
         self._room = longest_reply + CLOSING  # what may follow before positions change
-        self._base = 0  # the slot where the laid positions begin
-        self._stale = capacity  # keys from this slot on are not yet rotated by their positions
-        self._laid = np.zeros((3, 1), dtype=np.float32)  # (3, n)
-        self._tables = self._rotary.tables(torch.from_numpy(self._laid))  # 2 x (n, D)
+        self._base = 0  # the token where the laid positions begin
+        self._laid = np.zeros((3, 1), dtype=np.float32)  # (3, n) by which keys are rotated
+        self._behind = 0  # the first token without keys when positions were laid
+        self._tables = self._rotary.tables(torch.from_numpy(self._laid))  # from there on, (n, D)
 
     @property
     def positions(self) -> np.ndarray:
         """Positions (3, n) of the tokens with keys; with native RoPE, of the newest of them."""
-        return self._laid[:, : self.cache.length - self._base]
+        return self._laid[:, : self.cache.length - self._base] - self._origin
 
     @property
     def recalled(self) -> int:
@@ -77,9 +83,8 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
         self.transcript = Transcript()
-        self.cache.length = 0
+        self.cache.clear()
         self._base = 0
-        self._stale = self.cache.capacity
         self._laid = np.zeros((3, 1), dtype=np.float32)
 
     @torch.inference_mode()
@@ -93,27 +98,26 @@ class Memory:
             spans = before.spans(plan)
             if any(span.stop > self.cache.length for span in spans[:-1]):
                 self._encode_tail(before)
-            upcoming = self._upcoming
-            self._stale = min(self._stale, self._gather(spans))
+            upcoming, length = self._upcoming, self.cache.length
+            self._retain([range(s.start, min(s.stop, length)) for s in spans])
         else:
-            self.cache.length = 0
+            self.cache.clear()
         self.transcript = after
         self._lay(upcoming)
 
     @property
     def held(self) -> Held:
         """All that it holds; the planes are views, good until the next change."""
-        length = self.cache.length
-        laid = self._laid[:, : length + 1 - self._base]
-        stale = min(self._stale, length)
-        return Held(self.transcript, self.cache.filled, laid, self._base, stale)
+        cache = self.cache
+        laid = self._laid[:, : cache.length + 1 - self._base]
+        return Held(self.transcript, cache.filled, cache.slots, laid, self._base)
 
     def hold(self, held: Held) -> None:
         """Hold what another memory of the same model and settings held."""
-        self.cache.fill(held.filled)
+        self.cache.fill(held.filled, held.slots)
         self.transcript = held.transcript
-        self._base, self._stale, self._laid = held.base, held.stale, held.positions
-        self._tables = self._rotary.tables(torch.from_numpy(self._laid))
+        self._base, self._laid = held.base, held.positions.copy()
+        self._prepare()
 
     def rewind(self, transcript: Transcript, encoded: int) -> None:
         """Forget what came after `transcript`, and all keys behind its first `encoded` tokens."""
@@ -126,12 +130,13 @@ class Memory:
 
         They see what stands before them; what follows keeps its keys and values. Text only.
         """
-        held, cache = self.transcript, self.cache
+        held = self.transcript
         upcoming, start, stop = self._upcoming, held.starts[number], held.starts[number + count]
         ids = tuple(token for segment in segments for token in segment.ids)
-        # Whatever stands in the new slots now is overwritten below.
-        self._stale = min(self._stale, start)
-        cache.gather([range(start), *[range(1)] * len(ids), range(stop, cache.length)])
+        self._retain([range(start), range(stop, self.cache.length)])
+        self.cache.insert(start, len(ids))
+        if self._anew:
+            self._laid = np.insert(self._laid, [start] * len(ids), np.nan, axis=1)
         rest = held.segments[number + count :]
         self.transcript = Transcript((*held.segments[:number], *segments, *rest))
         self._lay(upcoming)
@@ -148,6 +153,7 @@ class Memory:
         if number is None or not (ids := self.transcript.segments[number].ids):
             return 0
         start = self.transcript.starts[number]
+        self.cache.settle(start + len(ids))
         for piece in self._embed(ids).split(PIECE):
             self._read_text(piece, start)
             start += len(piece)
@@ -203,12 +209,18 @@ class Memory:
         self._lay(self._upcoming)
         self.encode({})
 
-    def _gather(self, spans: list[range]) -> int:
-        """Keep the keys and values of these tokens, as far as they have any."""
+    @property
+    def _origin(self) -> float:
+        """Where contiguous positions begin."""
+        return float(self._laid[0, 0]) if self._anew else 0.0
+
+    def _retain(self, spans: Iterable[range]) -> None:
+        """Keep the keys and values of these tokens, in this order."""
+        tokens = np.concatenate([np.arange(0), *(np.arange(s.start, s.stop) for s in spans)])
         length = self.cache.length
-        return self.cache.gather(
-            [range(s.start, min(s.stop, length)) for s in spans if s.start < length]
-        )
+        self.cache.keep(tokens)
+        if self._anew:
+            self._laid = self._laid[:, [*tokens, length]]
 
     def _lay(self, upcoming: float) -> None:
         """Lay positions anew and rotate the keys that moved by them.
@@ -218,11 +230,40 @@ class Memory:
         length = self.cache.length
         self._base, start = (0, 0.0) if self._anew else (length, upcoming)
         runs = [*self.transcript.runs_from(self._base), (self._room, None)]
-        self._laid = self._laid_out(runs, start)
-        self._tables = self._rotary.tables(torch.from_numpy(self._laid))
+        laid = self._laid_out(runs, start)
         if self._anew:
-            self.cache.relay(self._stale, *self._rows(self._stale, length))
-        self._stale = self.cache.capacity
+            laid += self._shift(laid)
+            self._turn(laid[:, :length])
+        self._laid = laid
+        self._prepare()
+
+    def _shift(self, laid: np.ndarray) -> float:
+        """What is added to positions (3, n), laid from 0, for the newest key to stay as it is.
+
+        They begin at 0 again before they leave the line that rotations are looked up on. As
+        published they always do, and so do fractions, whose sums would be rounded otherwise.
+        """
+        length, end = self.cache.length, laid.max()
+        if self._published or not length or not np.array_equal(laid, np.rint(laid)):
+            return 0.0
+        shift = float(self._laid[0, length - 1] - laid[0, length - 1])
+        return shift if 0 <= shift < max(LINE, 2 * end) - end else 0.0  # never if it is no number
+
+    def _turn(self, laid: np.ndarray) -> None:
+        """Rotate by new positions (3, n) the keys of the n tokens that have others now."""
+        count = laid.shape[1]
+        moved = np.flatnonzero((laid != self._laid[:, :count]).any(0))
+        if 2 * len(moved) > count:  # then it costs less not to pick them out
+            moved = np.arange(count)
+        tables = self._rotary.tables(torch.from_numpy(laid[:, moved]))
+        self._laid[:, moved] = np.nan  # should it fail on the way, all of it is done again
+        self.cache.turn(moved, *tables)
+
+    def _prepare(self) -> None:
+        """Make the rotations of the tokens that come."""
+        self._behind = self.cache.length
+        coming = torch.from_numpy(self._laid[:, self._behind - self._base :])  # (3, n)
+        self._tables = self._rotary.tables(coming)
 
     def _laid_out(self, runs: Iterable[Run], start: float) -> np.ndarray:
         """Positions (3, n) of runs; with plain RoPE a grid counts up as text does."""
@@ -241,7 +282,8 @@ class Memory:
 
     def _read_text(self, x: Tensor, start: int) -> None:
         """Encode text `x` (n, hidden) into slots from `start` on, before which is only text."""
-        positions = torch.from_numpy(lay_out([(len(x), None)], start, 0, 0))  # (3, n)
+        laid = lay_out([(len(x), None)], start + self._origin, 0, 0)
+        positions = torch.from_numpy(laid)  # (3, n)
         cos, sin = self._rotary.tables(positions)
         self._run(x, cos, sin, start)
 
@@ -255,6 +297,7 @@ class Memory:
         return self._model.language.embed(told)
 
     def _rows(self, low: int, high: int) -> tuple[Tensor, Tensor]:
-        """Rotation tables (high - low, D) of slots `low` to `high`."""
+        """Rotation tables (high - low, D) of the new tokens `low` to `high`."""
+        rows = slice(low - self._behind, high - self._behind)
         cos, sin = self._tables
-        return cos[low - self._base : high - self._base], sin[low - self._base : high - self._base]
+        return cos[rows], sin[rows]

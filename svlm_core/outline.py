@@ -33,7 +33,6 @@ class Outline:
     rows: tuple[Row, ...]
     encoded: int
     base: int
-    stale: int
     rounds: int
     seconds: float
     query: str
@@ -60,7 +59,6 @@ def read(raw: Mapping[str, Any]) -> Outline:
         rows=rows,
         encoded=encoded,
         base=_whole(raw['base'], 0, encoded),
-        stale=_whole(raw['stale'], 0, encoded),
         rounds=_whole(raw['rounds'], 1),
         seconds=_number(raw['seconds']),
         query=_text(raw['query']),

@@ -139,6 +139,7 @@ class RecallingMemory(Memory):
 
     def _lay(self, upcoming: float) -> None:
         super()._lay(upcoming)
+        self.cache.settle(self.cache.length)  # blocks and heads are cut out by slots
         self._heads = {}
 
     def _forward(self, x: Tensor, wanted: int = 1) -> Tensor:

@@ -18,6 +18,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -37,7 +38,7 @@ from svlm_core.view import View
 if TYPE_CHECKING:
     from svlm_core.stream import Stream
 
-FORMAT, VERSION = 'svlm memory', 1
+FORMAT, VERSION = 'svlm memory', 2
 LONGEST_HEADER = 2**24  # bytes
 SAMPLE = 64  # weights of each parameter that tell a model from another
 SAME = (  # settings that shape what is held: a memory is loaded with those it was saved with
@@ -129,7 +130,6 @@ def _header(stream: Stream, state: State) -> dict[str, Any]:
         rows=tuple((s.role, len(s.ids), s.round, s.grid, s.seconds) for s in segments),
         encoded=stream.encoded,
         base=state.held.base,
-        stale=state.held.stale,
         rounds=state.rounds,
         seconds=state.seconds,
         query=state.query,
@@ -147,6 +147,7 @@ def _header(stream: Stream, state: State) -> dict[str, Any]:
 def _tensors(state: State) -> dict[str, Tensor]:
     return {
         'ids': torch.tensor(state.held.transcript.ids),
+        'slots': torch.from_numpy(state.held.slots),
         'positions': torch.from_numpy(state.held.positions),
         'random': state.random,
         **state.held.filled,
@@ -251,6 +252,7 @@ def _shapes(outline: Outline, stream: Stream) -> Shapes:
     random = torch.Generator(stream.model.device).get_state().shape
     shapes: Shapes = {
         'ids': ((outline.size,), ('I64',)),
+        'slots': ((outline.encoded,), ('I64',)),
         'positions': ((3, outline.encoded + 1 - outline.base), ('F32',)),
         'random': (tuple(random), ('U8',)),
         'keys': (planes, FLOATS),
@@ -283,16 +285,21 @@ def _state(outline: Outline, tensors: Mapping[str, Tensor], stream: Stream, path
         raise ValueError('it holds tokens that the model does not have')
     transcript = outlines.transcript(outline, ids.tolist(), stream.prompt.tokenizer.turn_end)
     _check_pinned(outline, transcript, stream)
-    positions = tensors['positions']
-    if not positions.isfinite().all() or (stream.settings.lays_anew and outline.base):
+    positions, slots = tensors['positions'], tensors['slots'].numpy()
+    laid = positions[:, -1] if stream.settings.lays_anew else positions
+    if positions.isinf().any() or not laid.isfinite().all():
         raise ValueError('its positions are none')
+    if stream.settings.lays_anew and outline.base:
+        raise ValueError('its positions do not begin with its first token')
+    if not np.array_equal(np.sort(slots), np.arange(outline.encoded)):
+        raise ValueError('its tokens do not stand each in a slot')
     planes = {
         name: _converted(tensors[name], model, path)
         for name in ('keys', 'values', 'unrotated')
         if name in tensors
     }
     return State(
-        held=Held(transcript, planes, positions.numpy(), outline.base, outline.stale),
+        held=Held(transcript, planes, slots, positions.numpy(), outline.base),
         views=_views(outline, transcript, tensors, stream, path),
         rounds=outline.rounds,
         seconds=outline.seconds,

@@ -144,7 +144,7 @@ def test_an_untouched_copy_is_loaded(engine, files, tmp_path):
 @pytest.mark.parametrize(
     ('notes', 'complaint'),
     [
-        ({'version': '2'}, 'has version 2 of the format, and this svlm reads version 1'),
+        ({'version': '1'}, 'has version 1 of the format, and this svlm reads version 2'),
         ({'version': '9' * 99}, 'has version 9{40} of'),
         ({'format': 'pt'}, 'its format is pt'),
         ({'header': '[' * 100_000}, 'no memory of a stream'),
@@ -178,9 +178,9 @@ LIES: dict[str, Change] = {
     'keys of no token': lambda h, t: h.update(encoded=0),
     'more keys than tokens': lambda h, t: h.update(encoded=10**9),
     'positions that begin behind their end': lambda h, t: h.update(base=10**9),
-    'frames without keys': lambda h, t: h.update(encoded=40, stale=0) or [
+    'frames without keys': lambda h, t: h.update(encoded=40) or [
         t.update({n: t[n][:, :40].contiguous()}) for n in ('keys', 'values', 'unrotated')
-    ] or t.update(positions=t['positions'][:, :41].contiguous()),
+    ] or t.update(positions=t['positions'][:, :41].contiguous(), slots=torch.arange(40)),
     'no rounds': lambda h, t: h.update(rounds=0),
     'other rounds': lambda h, t: h.update(rounds=7),
     'a segment of a role that is none': lambda h, t: row(h, 'USER').__setitem__(0, 'BOSS'),
@@ -206,6 +206,10 @@ LIES: dict[str, Change] = {
     'keys that are no numbers': lambda h, t: t['keys'][0, 0].fill_(torch.nan),
     'values without end': lambda h, t: t['values'][0, 0].fill_(torch.inf),
     'positions that are no numbers': lambda h, t: t['positions'].fill_(torch.nan),
+    'a position without end': lambda h, t: t['positions'][0, 0].fill_(torch.inf),
+    'two tokens in one slot': lambda h, t: t['slots'][1].copy_(t['slots'][0]),
+    'a token in no slot': lambda h, t: t['slots'][0].fill_(10**6),
+    'a token in a slot below all': lambda h, t: t['slots'][0].fill_(-1),
     'positions that begin later': lambda h, t: h.update(base=1) or t.update(
         positions=t['positions'][:, 1:].contiguous()
     ),

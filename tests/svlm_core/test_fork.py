@@ -41,7 +41,9 @@ def picture(second: int) -> np.ndarray:
 
 
 def unrotated(stream) -> torch.Tensor:
-    return stream._memory.cache.unrotated[:, : stream.encoded]
+    """The keys of all tokens in their order."""
+    cache = stream._memory.cache
+    return cache.unrotated[:, cache.slots]
 
 
 SMALL = {'vision_window': 3, 'text_rounds': 2, 'text_sink': 8, 'text_window': 8}
@@ -189,10 +191,10 @@ def test_a_new_query_takes_the_place_of_the_old_and_nothing_else_changes(watch):
     assert torch.allclose(unrotated(stream)[:, :high], unrotated(fresh)[:, :high], atol=1e-5)
     # And all keys are rotated by the positions they have now.
     config = stream.model.config.text
-    laid = torch.from_numpy(stream.positions.copy())
+    laid = torch.from_numpy(stream.positions + stream._memory._origin)
     cos, sin = Rotary(config.rope, torch.device('cpu')).tables(laid)
     for layer in range(config.layers):
-        rotated = stream._memory.cache.keys[layer, : stream.encoded]
+        rotated = stream._memory.cache.keys[layer, stream._memory.cache.slots]
         assert torch.equal(rotated, rotate(unrotated(stream)[layer], cos, sin))
 
 

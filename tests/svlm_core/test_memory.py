@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from svlm_core import Stream, preset
+from svlm_core.cache import TURNED
+from svlm_core.errors import DeviceFull
 from svlm_core.rope import lay_out, rotate
 from svlm_core.transcript import Role
 
@@ -36,10 +40,11 @@ def test_contiguous_positions_have_no_gaps_and_keys_are_rotated_by_them(engine, 
         stream.step(noise(number, 56, 28 * (1 + number % 3)), number)
         wanted = laid_by_hand(stream)[:, : stream.encoded]
         np.testing.assert_array_equal(stream.positions, wanted)
-        tables = memory._rotary.tables(torch.from_numpy(wanted))
-        used = slice(stream.encoded)
+        # All share what they have more than these: rotation knows distances alone.
+        tables = memory._rotary.tables(torch.from_numpy(wanted + memory._laid[0, 0]))
+        slots = memory.cache.slots
         for keys, unrotated in zip(memory.cache.keys, memory.cache.unrotated, strict=True):
-            assert torch.equal(keys[used], rotate(unrotated[used], *tables))
+            assert torch.equal(keys[slots], rotate(unrotated[slots], *tables))
 
 
 def test_the_positions_of_a_bounded_stream_are_bounded(engine, noise):
@@ -63,22 +68,81 @@ def test_native_positions_only_grow_and_are_never_given_twice(engine, noise):
     assert stream._memory.cache.unrotated is None
 
 
-def test_only_what_moved_is_rotated_again(engine, noise, monkeypatch):
-    stream = engine.open(preset('robot', **LIMITS))
-    relayed: list[int] = []
-    relay = stream._memory.cache.relay
+def turned_by(stream: Stream, monkeypatch) -> list[list[int]]:
+    """The tokens whose keys are rotated anew, each time that any are."""
+    turned: list[list[int]] = []
+    turn = stream._memory.cache.turn
     monkeypatch.setattr(
         stream._memory.cache,
-        'relay',
-        lambda first, *tables: relayed.append(first) or relay(first, *tables),
+        'turn',
+        lambda tokens, *tables: turned.append(tokens.tolist()) or turn(tokens, *tables),
     )
-    fixed = None
-    for number in range(20):
+    return turned
+
+
+def test_only_the_text_before_the_rounds_is_rotated_again(engine, noise, monkeypatch):
+    limits = {**LIMITS, 'vision_window': 8, 'text_rounds': 8, 'reset_every': 20}
+    stream = engine.open(preset('robot', **limits, text_refresh_interval=None))
+    turned, rounds = turned_by(stream, monkeypatch), []
+    for number in range(24):
+        stream.step(noise(number, 140, 112), number)
+        rounds.append(stream.transcript.starts[first_of_rounds(stream)])
+    assert turned[:8] == [[]] * 8  # nothing has left
+    for tokens, first in list(zip(turned, rounds, strict=True))[9:]:  # text has begun to move
+        assert 0 < len(tokens) <= first
+        assert max(tokens) < first
+
+
+def test_as_published_positions_begin_at_zero_each_time(engine, noise):
+    stream = engine.open(preset('reference', **LIMITS))
+    for number in range(12):
         stream.step(noise(number), number)
-        opening = stream.transcript.find(Role.PREVIOUS_OPEN)
-        fixed = fixed or stream.transcript.starts[opening + 1]
-        assert relayed.pop() >= fixed  # system and query stay where they are
-        assert relayed == []
+        assert stream._memory._laid[0, 0] == 0
+
+
+def test_positions_begin_at_zero_again_before_they_leave_the_line(engine, noise, monkeypatch):
+    monkeypatch.setattr('svlm_core.memory.LINE', 300)
+    stream = engine.open(preset('robot', **LIMITS))
+    origins = []
+    for number in range(60):
+        stream.step(noise(number), number)
+        origins.append(stream._memory._laid[0, 0])
+    assert max(origins) > 100
+    assert sum(a > b == 0 for a, b in pairwise(origins)) > 2
+    assert stream._memory._laid.max() < 300
+
+
+def test_a_turn_that_fails_is_done_again(engine, noise, monkeypatch):
+    """The device is full in the midst of rotating, some layers later than others."""
+    stream, twin = (engine.open(preset('robot', **LIMITS)) for _ in range(2))
+    monkeypatch.setitem(TURNED, 'cpu', 1)  # a layer at a time
+    for number in range(8):
+        assert stream.step(noise(number), number).ids == twin.step(noise(number), number).ids
+    turned = []
+
+    def full(*given):
+        turned.append(given)
+        if len(turned) == 2:
+            raise torch.OutOfMemoryError
+        return rotate(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr('svlm_core.cache.rotate', full)
+        with pytest.raises(DeviceFull):
+            stream.step(noise(8), 8)
+    assert len(turned) == 2
+    for number in range(8, 16):
+        assert stream.step(noise(number), number).ids == twin.step(noise(number), number).ids
+        memory = stream._memory
+        tables = memory._rotary.tables(torch.from_numpy(memory._laid[:, : stream.encoded]))
+        slots = memory.cache.slots
+        for keys, unrotated in zip(memory.cache.keys, memory.cache.unrotated, strict=True):
+            assert torch.equal(keys[slots], rotate(unrotated[slots], *tables))
+
+
+def first_of_rounds(stream: Stream) -> int:
+    segments = stream.transcript.segments
+    return next(n for n, segment in enumerate(segments) if segment.round is not None)
 
 
 def test_the_reply_that_moves_takes_its_last_word_along(engine, noise):

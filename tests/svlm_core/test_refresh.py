@@ -34,14 +34,14 @@ def watch(engine, noise):
 
 def keys(stream, role: Role) -> torch.Tensor:
     """The unrotated keys (L, n, H, D) of the segments with a role."""
-    held = stream.transcript
-    slots = [
-        slot
+    held, cache = stream.transcript, stream._memory.cache
+    tokens = [
+        token
         for start, segment in zip(held.starts, held.segments, strict=False)
-        for slot in range(start, start + len(segment.ids))
-        if segment.role is role and slot < stream.encoded
+        for token in range(start, start + len(segment.ids))
+        if segment.role is role and token < stream.encoded
     ]
-    return stream._memory.cache.unrotated[:, slots].clone()
+    return cache.unrotated[:, cache.slots[tokens]].clone()
 
 
 def test_the_robot_refreshes_and_the_published_system_does_not():
