@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -50,8 +51,7 @@ def test_it_prints_its_table_and_fails_as_long_as_a_question_could_not_be_asked(
         assert word in out
     assert svlm(data, '--device', 'cpu', '--limit', '1') == 1  # a folder of another number
     assert 'holds a run with other settings' in capsys.readouterr().err
-    for file in (data.parent / 'out').iterdir():
-        file.unlink()
+    shutil.rmtree(data.parent / 'out')
     assert svlm(data, '--device', 'cpu', '--limit', '1', '--mode', 'offline') == 0
 
 
