@@ -12,7 +12,7 @@ help:
 	@echo 'make demo    set up, then watch a synthetic camera being captioned over ROS 2 topics'
 	@echo 'make test    set up, then run linters, type checks and all tests'
 	@echo 'make setup   create .venv, install pinned packages, build the messages (minutes, once)'
-	@echo 'make train-tiny  make the embedded model again, from nothing, in runs/ (an hour or two)'
+	@echo 'make train-tiny  make the embedded model again, from nothing, in runs/ (under two hours)'
 	@echo 'make clean   remove all that the others made'
 	@echo
 	@echo 'PYTHON=python3.12   interpreter, 3.11 to 3.13; now $(PYTHON)'
