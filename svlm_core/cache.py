@@ -101,22 +101,16 @@ class Cache:
         away = np.flatnonzero(self._slots[:count] != np.arange(count))
         for low in range(0, len(away), SWAPPED):
             tokens = away[low : low + SWAPPED]  # each goes to the slot of its number
-            left = np.setdiff1d(self._slots[tokens], tokens)
-            taken = np.setdiff1d(tokens, self._slots[tokens])
-            owners = np.argsort(self.slots)[taken]
-            self._move(
-                np.concatenate([self._slots[tokens], taken]), np.concatenate([tokens, left])
-            )
-            self._slots[owners], self._slots[tokens] = left, tokens
+            slots = self._slots[tokens]
+            left, taken = np.setdiff1d(slots, tokens), np.setdiff1d(tokens, slots)
+            self._exchange(np.concatenate([slots, taken]), np.concatenate([tokens, left]))
 
     def insert(self, at: int, count: int) -> None:
         """Make room for `count` tokens from slot `at` on, before which all stand in order."""
         self.settle(at)
         moved = np.arange(at, min(at + count, self.length))
         free = np.arange(max(at + count, self.length), self.length + count)
-        owners = np.argsort(self.slots)[moved]
-        self._move(moved, free)
-        self._slots[owners] = free
+        self._exchange(moved, free)
         self._stand(np.insert(self.slots, at, np.arange(at, at + count)))
 
     def turn(self, tokens: np.ndarray, cos: Tensor, sin: Tensor) -> None:
@@ -177,6 +171,12 @@ class Cache:
         self._stand(slots)
         for name, plane in self.filled.items():
             plane.copy_(filled[name])
+
+    def _exchange(self, sources: np.ndarray, targets: np.ndarray) -> None:
+        """Let the tokens that stand in some slots stand in others."""
+        owners = np.argsort(self.slots)[sources]
+        self._move(sources, targets)
+        self._slots[owners] = targets
 
     def _move(self, sources: np.ndarray, targets: np.ndarray) -> None:
         """Copy what stands in some slots to others."""

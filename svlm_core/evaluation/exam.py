@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from svlm_core.synthetic.captions import SILENCE, Meaning, meaning
 from svlm_core.synthetic.story import Story
@@ -91,15 +91,22 @@ def _mark(stream: Stream, story: Story, index: int, task: str, said: str) -> Mar
     now = story.second(index)
     told = bool(now.told(task))
     truth = now.meaning if told else SILENCE
-    last = stream.last
-    assert last is not None
     return Mark(
         second=index,
         skill=now.skill if told else SILENCE.sentence,
         truth=truth,
         said=said,
-        held=stream.held + stream.recalled,
-        encoded=stream.held - stream.reused,
-        tokens=len(last.ids),
-        spent=sum(last.seconds.values()),
+        **effort_of(stream),
     )
+
+
+def effort_of(stream: Stream) -> dict[str, Any]:
+    """What the newest round of a stream cost: fields of `Spent`, but for its second."""
+    last = stream.last
+    assert last is not None
+    return {
+        'held': stream.held + stream.recalled,
+        'encoded': stream.held - stream.reused,
+        'tokens': len(last.ids),
+        'spent': sum(last.seconds.values()),
+    }

@@ -136,10 +136,10 @@ def read_captions(path: Path, videos: Iterable[str]) -> dict[str, Captions]:
     over. Raises SourceError, naming line and field, and for what is captioned twice.
     """
     names, pieces = list(dict.fromkeys(videos)), dict[str, list[Captions]]()
-    files = row_files(path)
-    for file in files:
-        named = _named(file.relative_to(path) if path.is_dir() else Path(file.name), names)
-        if not (named or path.is_dir() or len(names) > 1):
+    folder = path if path.is_dir() else path.parent
+    for file in row_files(path):
+        named = _named(file.relative_to(folder), names)
+        if not named and file == path and len(names) == 1:
             named = names
         for video, captions in _captions(file, named):
             if any(captions.shown == other.shown for other in pieces.get(video, ())):
@@ -228,8 +228,7 @@ def _captions(path: Path, named: Sequence[str]) -> Iterator[tuple[str, Captions]
 
 def _predicted(row: dict[str, Any]) -> tuple[str, Captions]:
     """What was said of an event, in whole seconds as its window has them."""
-    start, end = row['begin'], row['end']
-    start, end = math.floor(start), math.ceil(end)
+    start, end = math.floor(row['begin']), math.ceil(row['end'])
     said = (Said(start, end, row['pred']),)
     return f'{row["video_id"]}_{row["event_id"]}', Captions(((start, end),), said)
 

@@ -66,6 +66,14 @@ class Source(AbstractContextManager['Source']):
         self.close()
 
 
+def length(path: Path, image_fps: float = 2.0) -> float:
+    """Seconds of a video; where it does not say, it is read through. Raises SourceError."""
+    with open_source(path, image_fps=image_fps) as source:
+        if source.duration is not None:
+            return source.duration
+        return max((frame.end for frame in source), default=0.0)
+
+
 def open_source(path: str | Path, *, start: float = 0.0, image_fps: float = 2.0) -> Source:
     """The video file or folder of images at `path`, to be read from `start` seconds on.
 

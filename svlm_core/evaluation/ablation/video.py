@@ -22,12 +22,13 @@ from svlm_core.errors import (
     SourceError,
 )
 from svlm_core.evaluation.ablation.grid import Cell
+from svlm_core.evaluation.exam import effort_of
 from svlm_core.evaluation.identity import file_hash
 from svlm_core.prompt import Prompt
 from svlm_core.records import Record, file_record
 from svlm_core.timeline import lines_of, make_folder, write_lines, write_whole
 from svlm_core.video.sampling import END_ERROR, sample
-from svlm_core.video.sources import open_source
+from svlm_core.video.sources import length, open_source
 
 CAPTIONS, COSTS = 'captions', 'costs'  # folders
 
@@ -81,11 +82,8 @@ def look_at(path: Path) -> Video:
     """The video in a file. Raises SourceError where it is none, or shorter than a second."""
     if path.is_dir():
         raise SourceError(f'{path} is a folder: give a video file')
-    with open_source(path) as source:
-        length = source.duration
-        if length is None:  # nothing tells it but the frames
-            length = max((frame.end for frame in source), default=0.0)
-    video = Video(path, file_hash([path]), length)
+    seconds = length(path)  # first: it says best what is wrong with a file
+    video = Video(path, file_hash([path]), seconds)
     if not video.seconds:
         raise SourceError(f'{path}: nothing to caption: there is less than one second')
     return video
@@ -127,15 +125,7 @@ def watch(engine: StreamingVLM, cell: Cell, video: Video, seen: Callable[[float]
             for number, shown in enumerate(sample(source, settings)):
                 caption = stream.step(shown.frames, shown.start)
                 records.append(file_record(caption, shown, number, name))
-                efforts.append(
-                    Effort(
-                        second=number,
-                        held=stream.held + stream.recalled,
-                        encoded=stream.held - stream.reused,
-                        tokens=len(caption.ids),
-                        spent=sum(caption.seconds.values()),
-                    )
-                )
+                efforts.append(Effort(second=number, **effort_of(stream)))
                 seen(shown.end)
             source.verify()
         except (SourceError, FrameError, MemoryFull, DeviceFull) as error:

@@ -166,7 +166,6 @@ def incomplete(
     """The stretches of captioned videos in a folder that are not as they should be, and why.
 
     They are read from the files, so that a run that goes on tells of those made before, too.
-
     Raises SourceError, naming line and field, for a file that was changed.
     """
     games = benchmark.name == 'inf-streams'

@@ -9,7 +9,7 @@ from torch import Tensor
 from svlm_core.config import StreamSettings
 from svlm_core.engine import StreamingVLM
 from svlm_core.evaluation.vqa.answering import LIKELIEST, Reply, Telling, spoken
-from svlm_core.evaluation.vqa.frames import Shown, instants, length, newest, sizes, take
+from svlm_core.evaluation.vqa.frames import Shown, instants, newest, sizes, take
 from svlm_core.evaluation.vqa.protocol import Ask, Pixels, Rules
 from svlm_core.evaluation.vqa.question import Question
 from svlm_core.evaluation.vqa.subtitles import below, read_subtitles
@@ -20,6 +20,7 @@ from svlm_core.rope import Grid
 from svlm_core.speaker import Speaker
 from svlm_core.stopwatch import Stopwatch
 from svlm_core.transcript import Plan, Role, Segment, Transcript
+from svlm_core.video.sources import length
 
 FPS = 2.0  # the rate that positions stand for: published evaluation never tells the true one
 STEPS = 16  # of video that the vision tower takes in one go; no two steps attend to each other

@@ -32,14 +32,6 @@ class Shown:
     seconds: tuple[float, ...]
 
 
-def length(path: Path, image_fps: float) -> float:
-    """Seconds of a video; where it does not say, it is read through. Raises SourceError."""
-    with closing(open_source(path, image_fps=image_fps)) as source:
-        if source.duration is not None:
-            return source.duration
-        return max((frame.end for frame in source), default=0.0)
-
-
 def instants(plan: Frames, start: float, end: float) -> list[float]:
     """The seconds at which frames are taken. Raises SourceError where there is no time."""
     if end <= start:

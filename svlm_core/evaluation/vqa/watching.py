@@ -13,7 +13,6 @@ from svlm_core.config import StreamSettings
 from svlm_core.engine import StreamingVLM
 from svlm_core.errors import SourceError
 from svlm_core.evaluation.vqa.answering import LIKELIEST, Reply, Telling, spoken
-from svlm_core.evaluation.vqa.frames import length
 from svlm_core.evaluation.vqa.protocol import Ask, Rules
 from svlm_core.evaluation.vqa.question import Question
 from svlm_core.evaluation.vqa.subtitles import read_subtitles
@@ -21,7 +20,7 @@ from svlm_core.prompt import CLOSING, Prompt
 from svlm_core.stream import Stream
 from svlm_core.transcript import Role
 from svlm_core.video.sampling import STAMP_ERROR, Round, sample
-from svlm_core.video.sources import Source, open_source
+from svlm_core.video.sources import Source, length, open_source
 
 Place = tuple[Path, float]  # a video, and the second from which on it is watched
 

@@ -7,8 +7,9 @@ import pytest
 
 from official_files import film, frame_folder, second_of
 from svlm_core.errors import SourceError
-from svlm_core.evaluation.vqa.frames import instants, length, newest, take
+from svlm_core.evaluation.vqa.frames import instants, newest, take
 from svlm_core.evaluation.vqa.protocol import Frames
+from svlm_core.video.sources import length
 
 
 def shown(path, seconds):
