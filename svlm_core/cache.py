@@ -4,7 +4,8 @@
 Three planes (layer, slot, key head, head size): keys before rotation, keys rotated, values. Keys
 are rotated from their unrotated copy, never twice over: an already rotated bf16 key that is turned
 again and again drifts without bound. With native positions a key keeps the rotation it came with,
-and the unrotated plane is absent.
+and the unrotated plane is absent. In memory the keys of one head lie one after the other, so that
+attention reads them in one go.
 
 Attention does not ask in which order keys lie. So what stays keeps its slot, and tokens from the
 end fill the slots of what has left: a round moves no more than it forgets.
@@ -13,7 +14,6 @@ end fill the slots of what has left: a round moves no more than it forgets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from math import prod
 
 import numpy as np
@@ -24,10 +24,10 @@ from svlm_core import gpu
 from svlm_core.errors import MemoryFull
 from svlm_core.free import free_bytes
 from svlm_core.model.config import TextConfig
-from svlm_core.rope import rotate
+from svlm_core.rope import rotate_into
 
-# Tokens, of so many layers in all, that are picked out and rotated at once: what is written again
-# while a CPU still has it in its cache, and what is worth the launching on a GPU.
+# Tokens, of so many layers in all, that are rotated at once: what is written again while a CPU
+# still has it in its cache, and what is worth the launching on a GPU.
 TURNED = {'cpu': 1024, 'cuda': 16384}
 SWAPPED = 256  # tokens that change places at once
 
@@ -47,19 +47,24 @@ class Cache:
         device: torch.device,
         keep_unrotated: bool,
     ) -> None:
-        shape = (config.layers, capacity, config.kv_heads, config.head_dim)
-        plane = partial(torch.zeros, dtype=dtype, device=device)
+        shape = (config.layers, config.kv_heads, capacity, config.head_dim)
         size = (2 + keep_unrotated) * prod(shape) * dtype.itemsize
+
+        def plane() -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device).transpose(1, 2)
+
         try:
             check_room(size, device)
-            self.keys = plane(shape)  # rotated (L, S, H, D)
-            self.values = plane(shape)  # (L, S, H, D)
-            self.unrotated = plane(shape) if keep_unrotated else None  # (L, S, H, D)
+            self.keys = plane()  # rotated (L, S, H, D)
+            self.values = plane()  # (L, S, H, D)
+            self.unrotated = plane() if keep_unrotated else None  # (L, S, H, D)
         except (RuntimeError, MemoryError) as error:  # a GPU and a host say it differently
             raise MemoryFull(
                 f'{device} has no room for a memory of {capacity} tokens '
                 f'({size / 2**30:.1f} GiB): give lower limits or a smaller capacity'
             ) from error
+        heads = torch.arange(config.layers * config.kv_heads, device=device)
+        self._first = (capacity * heads).view(config.layers, -1, 1)  # row of each head (L, H, 1)
         self.capacity = capacity
         self.length = 0
         self._slots = np.arange(capacity)  # of each token, and of those to come
@@ -84,17 +89,18 @@ class Cache:
         """Forget all tokens."""
         self._stand(np.arange(0))
 
-    def keep(self, tokens: np.ndarray) -> None:
-        """Forget all but these `tokens` (n,), and have them in this order.
+    def keep(self, tokens: np.ndarray, front: int) -> None:
+        """Forget all but these `tokens` (n,), have them in this order, the `front` in front.
 
-        Should the device have no room for that, all is as it was.
+        The first `front` of them then stand in the first slots, in any order. Should the device
+        have no room for that, all is as it was.
         """
-        slots, count = self._slots[tokens], len(tokens)
-        late = np.flatnonzero(slots >= count)
-        free = _others(slots, count)
-        self._move(slots[late], free)
-        slots[late] = free
-        self._stand(slots)
+        slots = self._slots[tokens]
+        first, rest = _placed(slots[:front], 0), _placed(slots[front:], front)
+        placed = np.concatenate([first, rest])
+        moved = np.flatnonzero(placed != slots)
+        self._move(slots[moved], placed[moved])
+        self._stand(placed)
 
     def settle(self, count: int) -> None:
         """Let the first `count` tokens stand in order in the first slots."""
@@ -113,24 +119,14 @@ class Cache:
         self._exchange(moved, free)
         self._stand(np.insert(self.slots, at, np.arange(at, at + count)))
 
-    def turn(self, tokens: np.ndarray, cos: Tensor, sin: Tensor) -> None:
-        """Rotate the keys of `tokens` (n,) anew, by tables (n, D)."""
-        if self.unrotated is None or not len(tokens):
+    def turn(self, cos: Tensor, sin: Tensor) -> None:
+        """Rotate anew the keys in the first n slots, by tables (n, D) in the order of slots."""
+        if self.unrotated is None or not len(cos):
             return
-        slots = self._slots[tokens]
-        if len(tokens) == self.length:  # there is nothing to pick out
-            used, order = slice(self.length), self._index(np.argsort(slots))
-            cos, sin = cos.index_select(0, order), sin.index_select(0, order)
-            for keys, unrotated in zip(self.keys, self.unrotated, strict=True):
-                rotate(unrotated[used], cos, sin, keys[used])
-            return
-        index = self._index(slots)
-        layers = max(1, TURNED[index.device.type] // len(slots))
-        for keys, unrotated in zip(
-            self.keys.split(layers), self.unrotated.split(layers), strict=True
-        ):
-            turned = rotate(unrotated.index_select(1, index), cos, sin)  # (layers, n, H, D)
-            keys.index_copy_(1, index, turned)
+        layers = max(1, TURNED[cos.device.type] // len(cos))
+        front = (plane[:, : len(cos)].split(layers) for plane in (self.unrotated, self.keys))
+        for unrotated, keys in zip(*front, strict=True):  # (layers, n, H, D)
+            rotate_into(keys, unrotated, cos, sin)
 
     def extend(
         self, layer: int, start: int, keys: Tensor, rotated: Tensor, values: Tensor
@@ -182,11 +178,13 @@ class Cache:
         """Copy what stands in some slots to others."""
         if not len(sources):
             return
-        origin, target = self._index(sources), self._index(targets)
+        origin, target = (
+            (self._first + self._index(slots)).flatten() for slots in (sources, targets)
+        )  # (L * H * n,)
         # All is picked up before anything is put down: a want of room changes nothing.
-        moved = [plane.index_select(1, origin) for plane in self.planes]  # each (L, n, H, D)
+        moved = [_rows(plane).index_select(0, origin) for plane in self.planes]
         for plane, new in zip(self.planes, moved, strict=True):
-            plane.index_copy_(1, target, new)
+            _rows(plane).index_copy_(0, target, new)
 
     def _stand(self, slots: np.ndarray) -> None:
         """Let tokens stand in `slots` (n,), which are all of the first n."""
@@ -198,11 +196,21 @@ class Cache:
         return gpu.upload(slots, self.keys.device)
 
 
-def _others(slots: np.ndarray, count: int) -> np.ndarray:
-    """Which of the first `count` slots are none of these."""
-    free = np.ones(count, dtype=bool)
-    free[slots[slots < count]] = False
-    return np.flatnonzero(free)
+def _rows(plane: Tensor) -> Tensor:
+    """All that a plane holds, as it lies: rows (L * H * S, D)."""
+    return plane.transpose(1, 2).flatten(0, 2)
+
+
+def _placed(slots: np.ndarray, low: int) -> np.ndarray:
+    """Slots for tokens that stand in `slots` (n,): all those from `low` to `low` + n.
+
+    Who stands in one of them stays.
+    """
+    placed, away = slots.copy(), (slots < low) | (slots >= low + len(slots))
+    free = np.ones(len(slots), dtype=bool)
+    free[slots[~away] - low] = False
+    placed[away] = low + np.flatnonzero(free)
+    return placed
 
 
 def check_room(size: int, device: torch.device) -> None:

@@ -99,7 +99,8 @@ class Memory:
             if any(span.stop > self.cache.length for span in spans[:-1]):
                 self._encode_tail(before)
             upcoming, length = self._upcoming, self.cache.length
-            self._retain([range(s.start, min(s.stop, length)) for s in spans])
+            kept = [range(s.start, min(s.stop, length)) for s in spans]
+            self._retain(kept, after.before_rounds)
         else:
             self.cache.clear()
         self.transcript = after
@@ -133,7 +134,7 @@ class Memory:
         held = self.transcript
         upcoming, start, stop = self._upcoming, held.starts[number], held.starts[number + count]
         ids = tuple(token for segment in segments for token in segment.ids)
-        self._retain([range(start), range(stop, self.cache.length)])
+        self._retain([range(start), range(stop, self.cache.length)], start)
         self.cache.insert(start, len(ids))
         if self._anew:
             self._laid = np.insert(self._laid, [start] * len(ids), np.nan, axis=1)
@@ -214,13 +215,13 @@ class Memory:
         """Where contiguous positions begin."""
         return float(self._laid[0, 0]) if self._anew else 0.0
 
-    def _retain(self, spans: Iterable[range]) -> None:
-        """Keep the keys and values of these tokens, in this order."""
+    def _retain(self, spans: Iterable[range], front: int) -> None:
+        """Keep the keys and values of these tokens, in this order, the first `front` in front."""
         tokens = np.concatenate([np.arange(0), *(np.arange(s.start, s.stop) for s in spans)])
         length = self.cache.length
-        self.cache.keep(tokens)
+        self.cache.keep(tokens, front)
         if self._anew:
-            self._laid = self._laid[:, [*tokens, length]]
+            self._laid = self._laid[:, np.append(tokens, length)]
 
     def _lay(self, upcoming: float) -> None:
         """Lay positions anew and rotate the keys that moved by them.
@@ -251,13 +252,15 @@ class Memory:
 
     def _turn(self, laid: np.ndarray) -> None:
         """Rotate by new positions (3, n) the keys of the n tokens that have others now."""
-        count = laid.shape[1]
-        moved = np.flatnonzero((laid != self._laid[:, :count]).any(0))
-        if 2 * len(moved) > count:  # then it costs less not to pick them out
-            moved = np.arange(count)
-        tables = self._rotary.tables(torch.from_numpy(laid[:, moved]))
-        self._laid[:, moved] = np.nan  # should it fail on the way, all of it is done again
-        self.cache.turn(moved, *tables)
+        length = laid.shape[1]
+        moved = np.flatnonzero((laid != self._laid[:, :length]).any(0))
+        count = int(moved[-1]) + 1 if len(moved) else 0
+        if (self.cache.slots[:count] >= count).any():  # they do not stand in front
+            count = length
+        order = np.argsort(self.cache.slots[:count])
+        tables = self._rotary.tables(torch.from_numpy(laid[:, order]))
+        self._laid[:, :count] = np.nan  # should it fail on the way, all of it is done again
+        self.cache.turn(*tables)
 
     def _prepare(self) -> None:
         """Make the rotations of the tokens that come."""

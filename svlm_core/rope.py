@@ -115,25 +115,29 @@ class Rotary:
         """
         places = positions.int()
         if places.device.type == 'cpu' and _on_line(places, positions):
-            halves = self._looked_up(upload(places.numpy(), self._device))
+            halves = self._looked_up(places.numpy())
         else:
             by_frequency = positions.to(self._frequencies)[self._axes]  # (D/2, n)
             angles = by_frequency.T * self._frequencies  # (n, D/2)
             halves = angles.cos().float(), angles.sin().float()
         return doubled(*halves)
 
-    def _looked_up(self, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _looked_up(self, places: np.ndarray) -> tuple[Tensor, Tensor]:
         """Cosine and sine (n, D/2) of whole positions (3, n) int32."""
-        tables = line(self.spec, self._device, self._type)
+        lines = line(self.spec, self._device, self._type)
+        if (places == places[0]).all():  # text
+            index = upload(places[0], self._device)
+            return lines[0].index_select(0, index), lines[1].index_select(0, index)
+        axes, sections = upload(places, self._device), self.spec.sections
         cos, sin = (
             torch.cat(
                 [
                     part.index_select(0, axis)
-                    for part, axis in zip(table.split(self.spec.sections, 1), places, strict=True)
+                    for part, axis in zip(table.split(sections, 1), axes, strict=True)
                 ],
                 dim=1,
             )
-            for table in tables
+            for table in lines
         )
         return cos, sin
 
@@ -163,12 +167,17 @@ def doubled(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor | None = None) -> Tensor:
-    """Rotate `x` (n, heads, D) by tables (n, D): in float32, rounded once to x's own type.
-
-    The result goes to `out` if given: what is large and made again and again costs new pages.
-    """
-    turned = torch.mul(x, cos[:, None], out=out if x.dtype is cos.dtype else None)  # float32
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate `x` (n, heads, D) by tables (n, D): in float32, rounded once to x's own type."""
     other = x.roll(x.shape[-1] // 2, -1)  # of each pair of dimensions
-    turned.addcmul_(other, sin[:, None])
-    return turned.to(x.dtype) if out is None or turned is out else out.copy_(turned)
+    return (x * cos[:, None]).addcmul_(other, sin[:, None]).to(x.dtype)
+
+
+def rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """The same into `out`, in halves: of many keys that saves to copy, of few it takes longer."""
+    half = x.shape[-1] // 2
+    turned = torch.mul(x, cos[:, None], out=out if x.dtype is cos.dtype else None)  # float32
+    turned[..., :half].addcmul_(x[..., half:], sin[:, None, :half])
+    turned[..., half:].addcmul_(x[..., :half], sin[:, None, half:])
+    if turned is not out:
+        out.copy_(turned)

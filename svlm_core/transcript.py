@@ -114,6 +114,12 @@ class Transcript:
         return self.starts[-1]
 
     @property
+    def before_rounds(self) -> int:
+        """How many tokens stand before the first round."""
+        rounds = zip(self.starts, self.segments, strict=False)
+        return next((start for start, s in rounds if s.round is not None), len(self))
+
+    @property
     def seen(self) -> tuple[float, float] | None:
         """Seconds of stream from the oldest frames to the newest; None without any."""
         shown = [segment.seconds for segment in self.segments if segment.seconds is not None]

@@ -86,8 +86,10 @@ def test_any_story_of_growing_and_keeping_holds_what_a_list_would(data, unrotate
                 spans = [range(a, b) for a, b in pairwise(marks)]
                 spans = data.draw(st.permutations(spans[:: data.draw(st.sampled_from((1, 2)))]))
                 tokens = [token for span in spans for token in span]
-                cache.keep(np.array(tokens, dtype=np.int64))
+                front = data.draw(st.integers(0, len(tokens)))
+                cache.keep(np.array(tokens, dtype=np.int64), front)
                 held = [held[token] for token in tokens]
+                assert sorted(cache.slots[:front].tolist()) == list(range(front))
             case 'settle':
                 count = data.draw(st.integers(0, len(held)))
                 cache.settle(count)
@@ -109,7 +111,7 @@ def test_a_round_moves_no_more_than_it_forgets():
     write(cache, list(range(1, 61)))
     for name in range(61, 100):
         before, length = cache.values.clone(), cache.length
-        cache.keep(np.array([*range(4), *range(9, length)]))  # a sink of four, five leave
+        cache.keep(np.array([*range(4), *range(9, length)]), 4)  # a sink of four, five leave
         write(cache, [name] * 5)
         changed = (cache.values != before).flatten(2).any(2).sum(1)  # slots of each layer
         assert changed.max() <= 10  # those that moved and those that are new
@@ -129,7 +131,7 @@ def test_a_cache_that_has_no_room_to_move_is_as_it_was(monkeypatch):
     index_select = Tensor.index_select
     monkeypatch.setattr(Tensor, 'index_select', full)
     with pytest.raises(torch.OutOfMemoryError):
-        cache.keep(np.arange(10, 30))
+        cache.keep(np.arange(10, 30), 5)
     monkeypatch.undo()
     assert_holds(cache, held)
 
@@ -139,31 +141,50 @@ def test_settling_takes_a_batch_at_a_time(monkeypatch):
     cache = cache_of(40)
     write(cache, list(range(1, 31)))
     order = np.random.default_rng(0).permutation(30)
-    cache.keep(order)
+    cache.keep(order, 0)
     assert cache.slots.tolist() == order.tolist()
     cache.settle(17)
     assert cache.slots[:17].tolist() == list(range(17))
     assert_holds(cache, [1 + token for token in order])
 
 
+def test_text_that_is_rotated_anew_comes_to_the_front_and_what_stood_there_makes_room():
+    cache = cache_of(64)
+    write(cache, held := list(range(1, 61)))
+    for name in range(61, 120, 3):
+        # Of text the oldest leaves, and so do two of the first round; its third joins the text.
+        tokens = [0, 1, *range(3, 10), 12, *range(13, cache.length)]
+        cache.keep(np.array(tokens), 10)
+        held = [held[token] for token in tokens]
+        write(cache, [name, name + 1, name + 2])
+        held += [name, name + 1, name + 2]
+        assert sorted(cache.slots[:10].tolist()) == list(range(10))
+        assert_holds(cache, held)
+
+
 @pytest.mark.parametrize('at_once', [1, 8, 8192])
-@pytest.mark.parametrize('some', [True, False])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('count', [7, 18])
 def test_turned_keys_are_rotations_of_the_unrotated_ones_and_the_rest_is_left_alone(
-    some, at_once, monkeypatch
+    count, dtype, at_once, monkeypatch
 ):
     monkeypatch.setitem(TURNED, 'cpu', at_once)
-    cache = cache_of(30)
+    cache = cache_of(30, dtype=dtype)
     write(cache, list(range(1, 21)))
-    cache.keep(np.array([*range(5), *range(9, 20), 6, 7]))
-    before, rest = cache.keys.clone(), cache.slots[:5]
-    tokens = np.arange(5 if some else 0, 18)
-    cache.turn(tokens, *tables(len(tokens), 100))
+    cache.keep(np.array([*range(5), 6, 7, *range(9, 20)]), 7)
+    before = cache.keys.clone()
+    cache.turn(*tables(count, 100))
     assert cache.unrotated is not None
-    slots = cache.slots[tokens]
     for layer in range(LAYERS):
-        again = rotate(cache.unrotated[layer, slots], *tables(len(tokens), 100))
-        torch.testing.assert_close(cache.keys[layer, slots], again, atol=0, rtol=0)
-    assert torch.equal(cache.keys[:, rest], before[:, rest]) == some
+        again = rotate(cache.unrotated[layer, :count], *tables(count, 100))
+        torch.testing.assert_close(cache.keys[layer, :count], again, atol=0, rtol=0)
+    assert torch.equal(cache.keys[:, count:], before[:, count:])
+    assert not torch.equal(cache.keys[:, :count], before[:, :count])
+
+
+def test_the_keys_of_a_head_lie_one_after_the_other():
+    for plane in cache_of(30).planes:
+        assert plane[0, :, 0].is_contiguous()
 
 
 def test_hundreds_of_evictions_leave_bf16_keys_as_if_they_were_rotated_once():
@@ -173,22 +194,23 @@ def test_hundreds_of_evictions_leave_bf16_keys_as_if_they_were_rotated_once():
     cache.unrotated[:, :32].normal_()
     sink = cache.unrotated[:, cache.slots[:8]].clone()
     for second in range(600):
-        cache.keep(np.array([*range(8), *range(12, 32)]))
+        cache.keep(np.array([*range(8), *range(12, 32)]), 8)
         write(cache, [1, 2, 3, 4])
         start = second % 7  # what stays is laid somewhere else each time
-        cache.turn(np.arange(32), *tables(32, start))
+        cos, sin = tables(32, start)
+        cache.turn(*(table[np.argsort(cache.slots[:32])] for table in (cos, sin)))
     assert torch.equal(cache.unrotated[:, cache.slots[:8]], sink)
     for layer in range(LAYERS):
-        once = rotate(cache.unrotated[layer, cache.slots], *tables(32, start))
-        assert torch.equal(cache.keys[layer, cache.slots], once)
+        once = rotate(cache.unrotated[layer, cache.slots[:32]], cos, sin)
+        assert torch.equal(cache.keys[layer, cache.slots[:32]], once)
 
 
 def test_native_keys_keep_the_rotation_they_came_with():
     cache = cache_of(20, unrotated=False)
     write(cache, list(range(1, 11)))
     rotated = cache.keys[:, :10].clone()
-    cache.keep(np.array([0, 1, 5, 6, 7, 8, 9]))
-    cache.turn(np.arange(7), *tables(7))
+    cache.keep(np.array([0, 1, 5, 6, 7, 8, 9]), 2)
+    cache.turn(*tables(7))
     assert torch.equal(cache.keys[:, cache.slots], rotated[:, [0, 1, 5, 6, 7, 8, 9]])
     assert len(cache.planes) == len(cache_of(20).planes) - 1
 
@@ -210,7 +232,7 @@ def test_a_copy_holds_the_same_and_goes_its_own_way(unrotated):
     mine, theirs = cache_of(20, unrotated), cache_of(20, unrotated)
     write(theirs, [5, 6, 7])
     before = addresses(mine)
-    theirs.keep(np.array([2, 0, 1]))
+    theirs.keep(np.array([2, 0, 1]), 0)
     mine.fill(theirs.filled, theirs.slots)
     assert (mine.length, mine.slots.tolist()) == (3, [2, 0, 1])
     for ours, other in zip(mine.planes, theirs.planes, strict=True):

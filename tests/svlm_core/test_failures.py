@@ -32,9 +32,9 @@ def broken_prefill(engine: StreamingVLM, patch: pytest.MonkeyPatch, error: BaseE
 @contextmanager
 def broken_rotation(engine: StreamingVLM, patch: pytest.MonkeyPatch, error: BaseException):
     """The keys of one layer are rotated by their new positions, those of the next are not."""
-    fail, rotate = failing(error, after=1), cache_module.rotate
+    fail, rotate = failing(error, after=1), cache_module.rotate_into
     with patch.context() as m:
-        m.setattr(cache_module, 'rotate', lambda *args: fail() or rotate(*args))
+        m.setattr(cache_module, 'rotate_into', lambda *args: fail() or rotate(*args))
         m.setattr(engine._model.language.layers[-1], 'forward', failing(error))
         yield
 

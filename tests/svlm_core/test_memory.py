@@ -12,7 +12,7 @@ import torch
 from svlm_core import Stream, preset
 from svlm_core.cache import TURNED
 from svlm_core.errors import DeviceFull
-from svlm_core.rope import lay_out, rotate
+from svlm_core.rope import lay_out, rotate, rotate_into
 from svlm_core.transcript import Role
 
 LIMITS = {
@@ -68,14 +68,14 @@ def test_native_positions_only_grow_and_are_never_given_twice(engine, noise):
     assert stream._memory.cache.unrotated is None
 
 
-def turned_by(stream: Stream, monkeypatch) -> list[list[int]]:
-    """The tokens whose keys are rotated anew, each time that any are."""
-    turned: list[list[int]] = []
+def turned_by(stream: Stream, monkeypatch) -> list[int]:
+    """How many tokens, of those in front, are rotated anew at each change."""
+    turned: list[int] = []
     turn = stream._memory.cache.turn
     monkeypatch.setattr(
         stream._memory.cache,
         'turn',
-        lambda tokens, *tables: turned.append(tokens.tolist()) or turn(tokens, *tables),
+        lambda cos, sin: turned.append(len(cos)) or turn(cos, sin),
     )
     return turned
 
@@ -87,10 +87,9 @@ def test_only_the_text_before_the_rounds_is_rotated_again(engine, noise, monkeyp
     for number in range(24):
         stream.step(noise(number, 140, 112), number)
         rounds.append(stream.transcript.starts[first_of_rounds(stream)])
-    assert turned[:8] == [[]] * 8  # nothing has left
-    for tokens, first in list(zip(turned, rounds, strict=True))[9:]:  # text has begun to move
-        assert 0 < len(tokens) <= first
-        assert max(tokens) < first
+    assert turned[:8] == [0] * 8  # nothing has left
+    for count, first in list(zip(turned, rounds, strict=True))[9:]:  # text has begun to move
+        assert 0 < count <= first
 
 
 def test_as_published_positions_begin_at_zero_each_time(engine, noise):
@@ -124,10 +123,10 @@ def test_a_turn_that_fails_is_done_again(engine, noise, monkeypatch):
         turned.append(given)
         if len(turned) == 2:
             raise torch.OutOfMemoryError
-        return rotate(*given)
+        return rotate_into(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr('svlm_core.cache.rotate', full)
+        patch.setattr('svlm_core.cache.rotate_into', full)
         with pytest.raises(DeviceFull):
             stream.step(noise(8), 8)
     assert len(turned) == 2

@@ -166,7 +166,7 @@ def test_what_a_failure_has_left_undone_is_done_after_loading(engine, file, monk
     for stream in (saved, twin):
         watch(stream, range(5))
     with monkeypatch.context() as m:
-        m.setattr(cache, 'rotate', failing(RuntimeError('broken')))
+        m.setattr(cache, 'rotate_into', failing(RuntimeError('broken')))
         with pytest.raises(RuntimeError, match='broken'):
             saved.step(noise(5), 5)
     save(saved, file)

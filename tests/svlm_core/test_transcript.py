@@ -87,3 +87,12 @@ def test_find_gives_the_first_of_a_role_or_none():
     transcript = Transcript((Segment(Role.USER, (1,)), Segment(Role.REPLY, (2,))) * 2)
     assert transcript.find(Role.REPLY) == 1
     assert transcript.find(Role.VISION) is None
+
+
+def test_what_stands_before_the_rounds_is_all_that_belongs_to_none():
+    opening = [Segment(Role.SYSTEM, (1, 2)), Segment(Role.PREVIOUS, (3, 4, 5))]
+    rounds = [Segment(Role.USER, (6,), 4), Segment(Role.REPLY, (7, 8), 4)]
+    assert Transcript().before_rounds == 0
+    assert Transcript(tuple(opening)).before_rounds == 5
+    assert Transcript((*opening, *rounds)).before_rounds == 5
+    assert Transcript(tuple(rounds)).before_rounds == 0
