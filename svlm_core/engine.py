@@ -9,6 +9,7 @@ from pathlib import Path
 from svlm_core.card import EMBEDDED, Card, read_card, suited
 from svlm_core.config import StreamSettings
 from svlm_core.model.checkpoint import Model, load, resolve
+from svlm_core.model.packed import pack, packed_layers
 from svlm_core.model.quantised import quantised_layers
 from svlm_core.model.weights import blank, weights_of
 from svlm_core.prompt import ChatTokenizer
@@ -26,7 +27,7 @@ class EngineInfo:
     attention: str
     parameters: int
     limits: str = ''  # what the model does not know, in its own words
-    kernels: str = ''  # how many layers of few bits have a fast kernel; none: ''
+    kernels: str = ''  # which layers are multiplied by a kernel of their own; none: ''
 
     @classmethod
     def of(cls, model: Model, card: Card) -> EngineInfo:
@@ -50,9 +51,11 @@ def _types(model: Model) -> str:
 
 
 def _kernels(model: Model) -> str:
-    layers = quantised_layers(model.language)
+    layers, packed = quantised_layers(model.language), packed_layers(model)
     fast = sum(layer.fast for layer in layers)
-    return f'fast kernels in {fast} of {len(layers)} layers' if layers else ''
+    few = f'fast kernels in {fast} of {len(layers)} layers' if layers else ''
+    own = f'{len(packed)} packed layer{"s" * (len(packed) != 1)}' if packed else ''
+    return ', '.join(filter(None, [few, own]))
 
 
 def _parameters(model: Model) -> int:
@@ -83,6 +86,7 @@ class StreamingVLM:
         folder = EMBEDDED if source is None else resolve(source)
         tokenizer = ChatTokenizer(folder)
         model = load(folder, device, dtype, attention)
+        pack(model)
         card = read_card(folder)
         named = replace(card, name=card.name or str(source or folder.name))
         return cls(model, tokenizer, EngineInfo.of(model, named))

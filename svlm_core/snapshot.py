@@ -114,7 +114,8 @@ def identity(model: Model) -> str:
     It is the same in float32 and bfloat16; in float16 too, for weights published in bfloat16.
     """
     weights = sorted(weights_of(model.language, model.vision).items())
-    sample = torch.cat([w.flatten()[:: -(-w.numel() // SAMPLE)] for _, w in weights])
+    plain = (weight.to_dense().flatten() for _, weight in weights)  # packed ones one by one
+    sample = torch.cat([weight[:: -(-len(weight) // SAMPLE)] for weight in plain])
     # What float16 loses of a bfloat16 lies below 2**-14.
     coarse = (sample.bfloat16().float() * 2**14).round().int().cpu()
     sizes = repr((model.config.text, model.config.vision, [name for name, _ in weights]))

@@ -18,6 +18,7 @@ from svlm_core.errors import DeviceFull, SettingsError
 from svlm_core.model.backends import choose_backend
 from svlm_core.model.checkpoint import MEAN, STD, Model, choose_device, choose_dtype
 from svlm_core.model.config import VISION_DEFAULTS, ModelConfig, parse_config, read_json
+from svlm_core.model.packed import pack
 from svlm_core.model.quantised import pack_layers
 from svlm_core.model.weights import blank, fill, weights_of
 from svlm_core.prompt import ChatTokenizer
@@ -94,6 +95,7 @@ def random_engine(
     config = parse_config({**read_json(EMBEDDED / 'config.json'), **SIZES[size]}, size)
     config = replace(config, bits=bits)
     model = random_model(config, choose_device(device), dtype, attention)
+    pack(model)
     card = Card(name=f'random {size}', trained=False, limits='Its weights are random.')
     return StreamingVLM(model, ChatTokenizer(EMBEDDED), EngineInfo.of(model, card))
 

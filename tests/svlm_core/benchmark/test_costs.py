@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from svlm_core.benchmark.costs import Costs
-from svlm_core.benchmark.models import SIZES, random_engine
+from svlm_core.benchmark.models import SIZES, random_model
 from svlm_core.card import EMBEDDED
 from svlm_core.model.config import parse_config, read_json
 from svlm_core.model.weights import blank, weights_of
@@ -17,7 +17,8 @@ from svlm_core.model.weights import blank, weights_of
 
 @pytest.fixture(scope='module')
 def model():
-    return random_engine('tiny', 'cpu').model
+    config = parse_config(read_json(EMBEDDED / 'config.json'))
+    return random_model(config, torch.device('cpu'), 'float32', 'auto')
 
 
 def published(size: str) -> Costs:

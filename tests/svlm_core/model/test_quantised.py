@@ -164,7 +164,7 @@ def test_how_many_layers_have_a_fast_kernel_is_told(narrow):
     layers = quantised_layers(engine.model.language)
     count = sum(layer.fast for layer in layers)
     assert count > 1
-    assert engine.info.kernels == f'fast kernels in {count} of {len(layers)} layers'
+    assert f'fast kernels in {count} of {len(layers)} layers' in engine.info.kernels
     assert engine.info.kernels in introduction(engine.info)
     assert ', , ' not in introduction(StreamingVLM.from_pretrained(None, 'cpu').info)
 
