@@ -84,7 +84,8 @@ class Asked:
             return torch.randn(shape, generator=draws, dtype=dtype, device=device)
 
         q = drawn(T, text.heads, text.head_dim)
-        planes = drawn(text.layers, 2, self.keys + SPARE, text.kv_heads, text.head_dim)
+        planes = drawn(text.layers, 2, text.kv_heads, self.keys + SPARE, text.head_dim)
+        planes = planes.transpose(2, 3)  # as a memory has them
         length = torch.tensor([self.keys], dtype=torch.int32, device=device)
 
         def layers() -> Tensor:

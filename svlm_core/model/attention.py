@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+Product = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 FUSED = ('flash3', 'varlen', 'flash2')  # kernels of flash attention, for 16-bit types on GPUs
 
@@ -74,20 +75,19 @@ def _alone(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
     return out[0].transpose(0, 1)
 
 
-def _folded(product: Kernel) -> Kernel:
-    """A kernel of a product that takes queries (Hk, G*T, D), keys, values, and a mask."""
+def _folded(product: Product) -> Kernel:
+    """A kernel of a product that takes the queries of T tokens (Hk, G*T, D), keys and values."""
 
     def kernel(q: Tensor, k: Tensor, v: Tensor, bound: Tensor | None) -> Tensor:
         T, Hq, D = q.shape
-        S, Hk, _ = k.shape
+        Hk = k.shape[1]
         G = Hq // Hk
         folded = q.view(T, Hk, G, D).permute(1, 2, 0, 3).reshape(Hk, G * T, D)
         k, v = k.transpose(0, 1), v.transpose(0, 1)  # (Hk, S, D)
         if bound is not None:  # with a mask no fused kernel splits the keys over processors
-            out = _matmul(folded, k, v, bound)  # (Hk, G, D)
+            out = _masked(folded, k, v, bound)  # (Hk, G, D)
         else:
-            bias = None if T == 1 else causal_bias(T, S, G, q.dtype, q.device)
-            out = product(folded, k, v, bias)  # (Hk, G*T, D)
+            out = product(folded, k, v, T)  # (Hk, G*T, D)
         return out.view(Hk, G, T, D).permute(2, 0, 1, 3).reshape(T, Hq, D)
 
     return kernel
@@ -103,12 +103,38 @@ def causal_bias(T: int, S: int, G: int, dtype: torch.dtype, device: torch.device
         return rows.triu(S - T + 1).repeat(G, 1)[:, :S]
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def _bias(q: Tensor, k: Tensor, T: int) -> Tensor | None:
+    """What keeps the newest T tokens from those behind them; one has none behind it."""
+    return None if T == 1 else causal_bias(T, k.shape[1], q.shape[1] // T, q.dtype, q.device)
+
+
+def _parted(q: Tensor, k: Tensor, v: Tensor, T: int) -> Tensor:
+    """The kernel that sdpa runs on a CPU, for past and new tokens apart: the past has no mask.
+
+    Each half tells the logarithm of what it was divided by, and so what share of the whole it is.
+    """
+    past = k.shape[1] - T
+    if T == 1 or not past:
+        return _sdpa(q, k, v, T)
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    bias = _bias(q, k[:, past:], T)  # (G*T, T)
+    old, before = flash(q[None], k[None, :, :past], v[None, :, :past])  # (1, Hk, G*T, D), (...)
+    new, since = flash(q[None], k[None, :, past:], v[None, :, past:], attn_mask=bias)
+    share = torch.sigmoid(since - before)[..., None]  # (1, Hk, G*T, 1)
+    return torch.lerp(old.float(), new.float(), share)[0].to(q.dtype)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, T: int) -> Tensor:
     # The fused CUDA kernels want four dimensions.
+    bias = _bias(q, k, T)
     return functional.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=bias)[0]
 
 
-def _matmul(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def _matmul(q: Tensor, k: Tensor, v: Tensor, T: int) -> Tensor:
+    return _masked(q, k, v, _bias(q, k, T))
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(1, 2)).float()  # (Hk, G*T, S)
     if bias is not None:
         scores = scores + bias
@@ -164,6 +190,7 @@ BACKENDS: dict[str, Kernel] = {
     'flash3': _flash('flash_attn_interface'),
     'varlen': _varlen,
     'flash2': _flash('flash_attn'),
+    'parted': _folded(_parted),
     'sdpa': _folded(_sdpa),
     'matmul': _folded(_matmul),
 }

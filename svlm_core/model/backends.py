@@ -16,7 +16,7 @@ from svlm_core import gpu
 from svlm_core.errors import SettingsError
 from svlm_core.model.attention import BACKENDS, FUSED, attend, bounded
 
-PLAIN = 'matmul'
+PLAIN, PARTED = 'matmul', 'parted'
 TOLERANCE = 0.02  # of the largest output, in 16 bits
 SHAPES = ((1, 40), (1, 200), (24, 96))  # new tokens, and tokens attended over
 FULL = ((1, 13_312), (768, 13_312))  # of a window of 16 s, 720 vision tokens each
@@ -48,6 +48,8 @@ def verdict(name: str, device: torch.device, dtype: torch.dtype) -> str:
         return f'it has not been tried on {device.type}'
     if name in FUSED and (device.type != 'cuda' or dtype.itemsize != 2):
         return 'it is for bfloat16 and float16 on a GPU'
+    if name == PARTED and device.type != 'cpu':
+        return 'it is for CPUs'
     shapes = SHAPES if device.type == 'cpu' else SHAPES + FULL
     try:
         for shape in shapes:
@@ -71,7 +73,8 @@ def _apart(name: str, device: torch.device, dtype: torch.dtype, T: int, S: int) 
     shape = S + SPARE, (groups + 2) * heads, D
     drawn = torch.randn(shape, generator=draws, device=device).to(dtype)
     q, k, v = drawn.split([groups * heads, heads, heads], dim=1)
-    q, keys, values = 4 * q[:T], k.contiguous(), v.contiguous()  # 4: few of many keys decide
+    q = 4 * q[:T]  # 4: few of many keys decide
+    keys, values = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in (k, v))  # as cached
     keys[S:], values[S:] = 100, 100  # nobody may see them
     length = torch.tensor([S], dtype=torch.int32, device=device)
 

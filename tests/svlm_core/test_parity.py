@@ -35,7 +35,7 @@ def test_the_published_system_is_reproduced_to_the_token(engine, golden, name):
     assert report.logit_max_diff <= 2e-4
 
 
-@pytest.mark.parametrize('backend', [name for name in BACKENDS if name != 'sdpa'])
+@pytest.mark.parametrize('backend', [name for name in BACKENDS if name != 'parted'])
 @pytest.mark.parametrize('name', ['streaming-small-budget', 'native-rope', 'three-fps'])
 def test_every_back_end_reproduces_it_too(golden, kernels, name, backend):
     engine = StreamingVLM.from_pretrained(golden / 'checkpoint', 'cpu', 'float32', 'matmul')
@@ -45,7 +45,7 @@ def test_every_back_end_reproduces_it_too(golden, kernels, name, backend):
 
 
 def test_the_other_tests_attend_as_a_cpu_does(engine):
-    assert engine.info.attention == choose_backend(torch.device('cpu'), torch.float32) == 'sdpa'
+    assert engine.info.attention == choose_backend(torch.device('cpu'), torch.float32) == 'parted'
 
 
 @pytest.mark.parametrize('name', ['recompute', 'native-vision-shorter'])

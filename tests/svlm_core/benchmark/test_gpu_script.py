@@ -47,7 +47,7 @@ def test_it_tells_of_the_machine_of_every_back_end_and_of_every_shape(ask):
     attended = [line for line in lines if 'attention' in line]
     names = [(line['queries'], line['attention']) for line in attended]
     assert names == [(T, name) for T in (1, 16) for name in attention.BACKENDS]
-    runs = [line for line in attended if line['attention'] in {'sdpa', 'matmul'}]
+    runs = [line for line in attended if line['attention'] in {'parted', 'sdpa', 'matmul'}]
     assert all(line['wrong_by'] < 1e-5 and not line['captured'] for line in runs)
     assert all(line['microseconds'] > 0 and line['gb_per_second'] > 0 for line in runs)
     assert all('does_not_run' in line for line in attended if line not in runs)
@@ -70,7 +70,7 @@ def test_a_kernel_that_looks_behind_the_length_is_found_out(ask, monkeypatch):
 def test_work_that_is_captured_is_said_to_be(ask, captures):
     lines = ask(queries=(1,))
     assert all(line['captured'] for line in lines if 'microseconds' in line)
-    assert captures.count == 2 + 8  # two back ends, seven shapes and the head
+    assert captures.count == 3 + 8  # three back ends, seven shapes and the head
 
 
 def test_the_shapes_of_7b_are_those_that_were_published(script):

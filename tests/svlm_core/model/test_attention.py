@@ -69,7 +69,7 @@ def test_what_lies_behind_the_bound_is_not_seen(backend: str, group: int, S: int
     torch.testing.assert_close(out.double(), textbook(q, k[:S], v[:S]), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize('backend', ['sdpa', 'matmul'])
+@pytest.mark.parametrize('backend', ['parted', 'sdpa', 'matmul'])
 def test_one_query_with_a_bound_is_no_masked_call_of_a_fused_kernel(backend, monkeypatch):
     """On a GPU that would run over all keys on as many processors as there are key heads."""
     monkeypatch.setattr(functional, 'scaled_dot_product_attention', None)

@@ -132,8 +132,23 @@ def test_a_trial_of_any_size_finds_what_is_wrong(kernels, monkeypatch, shape):
     assert backends._apart('flash2', CPU, torch.bfloat16, *shape) > 2 * backends.TOLERANCE
 
 
-def test_everywhere_else_the_plain_product_runs():
+def test_a_cpu_takes_past_and_new_tokens_apart_and_a_gpu_does_not():
+    assert choose_backend(CPU, torch.float32) == choose_backend(CPU, torch.bfloat16) == 'parted'
+    assert verdict('parted', GPU, torch.float32) == 'it is for CPUs'
+
+
+def test_where_torch_does_not_tell_the_shares_of_two_halves_sdpa_runs(monkeypatch):
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    monkeypatch.setattr(
+        torch.ops.aten,
+        '_scaled_dot_product_flash_attention_for_cpu',
+        lambda *given, **more: (flash(*given, **more)[0], torch.zeros(1, 2, 7 * 24)),
+    )
+    assert verdict('parted', CPU, torch.float32).startswith('it is wrong by')
     assert choose_backend(CPU, torch.float32) == 'sdpa'
+
+
+def test_everywhere_else_the_plain_product_runs():
     assert choose_backend(torch.device('mps'), torch.float16) == 'matmul'
 
 
@@ -141,5 +156,5 @@ def test_a_back_end_can_be_named_and_is_refused_where_it_does_not_run():
     assert choose_backend(CPU, torch.float32, 'matmul') == 'matmul'
     with pytest.raises(SettingsError, match='on a GPU: choose auto'):
         choose_backend(CPU, torch.bfloat16, 'varlen')
-    with pytest.raises(SettingsError, match='flash3, varlen, flash2, sdpa, matmul'):
+    with pytest.raises(SettingsError, match='flash3, varlen, flash2, parted, sdpa, matmul'):
         choose_backend(CPU, torch.float32, 'fast')
