@@ -2,78 +2,97 @@
 """What one product for query, key and value, and one for gate and up, would bring on a CPU.
 
 A layer's five products, each by itself and joined to two, with what becomes of them up to the
-rotation and up to the way down. Prints one JSON line for each size and number of rows: medians of
-the processor's microseconds, apart and joined in turns. Run it as `python benchmarks/joined.py`.
+rotation and up to the way down, in all layers of `--random mid` one after the other: from memory,
+not from a cache. Prints one JSON line for each type and number of rows: medians of microseconds of
+a layer, apart and joined in turns. Run it as `python benchmarks/joined.py`.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from svlm_core.benchmark.models import Size, random_engine
+from svlm_core.benchmark.models import random_engine
 from svlm_core.model.language import Layer
+from svlm_core.model.packed import PackedLinear
 
-ROWS = (1, 90, 290)  # a word, and rounds of svlm-tiny and of mid
-TURNS, TIMES = 15, 20
+ROWS = (1, 290)  # a word, and a round
+TURNS = 25
+
+Way = Callable[[Tensor], Tensor]  # from what comes in (T, hidden) to what goes down (T, inner)
 
 
-def products(layer: Layer, joined: bool) -> Callable[[Tensor], Tensor]:
-    """From what comes in (T, hidden) to what goes down (T, inner)."""
+def apart(layer: Layer) -> Way:
+    """As the model does it."""
     attention, mlp = layer.self_attn, layer.mlp
-    three = attention.q_proj, attention.k_proj, attention.v_proj
-    heads = torch.cat([part.weight for part in three])
-    bias = torch.cat([part.bias for part in three])
-    wide = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-    turned = three[0].out_features + three[1].out_features
 
-    def as_one(x: Tensor) -> Tensor:
-        functional.linear(x, heads, bias).split([turned, len(bias) - turned], -1)
-        gate, up = functional.linear(x, wide).chunk(2, -1)
-        return functional.silu(gate) * up
-
-    def apart(x: Tensor) -> Tensor:
-        q, k, _ = (part(x) for part in three)
+    def way(x: Tensor) -> Tensor:
+        q, k, _ = (part(x) for part in (attention.q_proj, attention.k_proj, attention.v_proj))
         torch.cat([q, k], dim=1)
         return functional.silu(mlp.gate_proj(x)) * mlp.up_proj(x)
 
-    return as_one if joined else apart
+    return way
 
 
-def spent(work: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    """Microseconds of the processor for one call."""
-    began = time.process_time()
-    for _ in range(TIMES):
-        work(x)
-    return (time.process_time() - began) / TIMES * 1e6
+def joined(layer: Layer) -> Way:
+    """With two products of twice or thrice the outputs."""
+    attention, mlp = layer.self_attn, layer.mlp
+    heads = beside([attention.q_proj, attention.k_proj, attention.v_proj])
+    wide = beside([mlp.gate_proj, mlp.up_proj])
+    turned = len(attention.q_proj.weight) + len(attention.k_proj.weight)
+
+    def way(x: Tensor) -> Tensor:
+        heads(x).tensor_split([turned], -1)
+        gate, up = wide(x).chunk(2, -1)
+        return functional.silu(gate) * up
+
+    return way
+
+
+def beside(parts: Sequence[PackedLinear]) -> PackedLinear:
+    """One layer that gives what several give of the same input, side by side."""
+    weight = torch.cat([part.weight.to_dense() for part in parts])  # (N, K)
+    whole = nn.Linear(weight.shape[1], len(weight), parts[0].bias is not None, dtype=weight.dtype)
+    whole.weight.copy_(weight)
+    if whole.bias is not None:
+        whole.bias.copy_(torch.cat([part.bias for part in parts]))
+    return PackedLinear(whole)
+
+
+def spent(way: Sequence[Way], x: Tensor) -> float:
+    """Microseconds of a layer."""
+    began = time.perf_counter()
+    for layer in way:
+        layer(x)
+    return (time.perf_counter() - began) / len(way) * 1e6
 
 
 @torch.inference_mode()
-def compare(size: Size) -> None:
-    """Time the first layer of a model, each way in turns."""
-    layer = random_engine(size, 'cpu').model.language.layers[0]
-    ways = {'apart': products(layer, False), 'joined': products(layer, True)}
+def compare(dtype: str) -> None:
+    """Time both ways in turns."""
+    model = random_engine('mid', 'cpu', dtype).model
+    layers = list(model.language.layers)
+    ways = {way.__name__: [way(layer) for layer in layers] for way in (apart, joined)}
     for rows in ROWS:
-        x = torch.randn(rows, layer.self_attn.q_proj.in_features)
+        x = torch.randn(rows, model.config.text.hidden_size).to(model.dtype)
         found: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(TURNS):
-            for name, work in ways.items():
-                found[name].append(spent(work, x))
+            for name, way in ways.items():
+                found[name].append(spent(way, x))
         told = {name: round(median(times)) for name, times in found.items()}
-        print(json.dumps({'size': size, 'rows': rows, **told}), flush=True)
+        print(json.dumps({'dtype': dtype, 'rows': rows, **told}), flush=True)
 
 
 def main() -> None:
-    """Compare both ways on two sizes."""
-    torch.set_num_threads(1)
-    compare('tiny')
-    compare('mid')
+    """Compare both ways in two types."""
+    compare('float32')
+    compare('bfloat16')
 
 
 if __name__ == '__main__':

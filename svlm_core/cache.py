@@ -8,7 +8,7 @@ and the unrotated plane is absent. In memory the keys of one head lie one after 
 attention reads them in one go.
 
 Attention does not ask in which order keys lie. So what stays keeps its slot, and tokens from the
-end fill the slots of what has left: a round moves no more than it forgets.
+end fill the slots of what has left: a round moves about as much as it forgets.
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ class Sampler:
 
 def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Logits (V,) in which seen tokens are less likely by `penalty`."""
-    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+    # Of the two the one that is less likely: the product of what is negative, else the quotient.
+    worse = torch.minimum if penalty >= 1 else torch.maximum
+    return torch.where(seen, worse(logits * penalty, logits / penalty), logits)
 
 
 def keep_top_k(scores: Tensor, count: int) -> Tensor:

@@ -17,7 +17,13 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if x.device.type != 'cpu' or torch.is_grad_enabled():
+            return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        # On a CPU torch takes nine passes for it, and one for the layer norm, which does the same
+        # to what has the mean 0.
+        both = torch.cat([x, -x], dim=-1)
+        normed = functional.layer_norm(both, both.shape[-1:], eps=self.eps)
+        return normed[..., : x.shape[-1]] * self.weight
 
 
 class GatedMLP(nn.Module):

@@ -39,7 +39,7 @@ def test_info_describes_what_runs_where(engine, golden):
         trained=True,  # a checkpoint without a card is a trained one of somebody else's
         device='cpu',
         dtype='float32',
-        attention='sdpa',
+        attention='parted',
         parameters=sum(
             p.numel()
             for part in (engine._model.language, engine._model.vision)

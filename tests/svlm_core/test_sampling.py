@@ -18,6 +18,7 @@ from transformers import (
 
 from svlm_core.config import Sampling
 from svlm_core.sampling import Sampler, keep_top_k, keep_top_p, penalise
+from svlm_core.speaker import UNSOUND, checked
 
 CPU = torch.device('cpu')
 V = 60
@@ -137,3 +138,13 @@ def test_top_k_keeps_all_that_tie_with_the_last_one():
     scores = torch.tensor([3.0, 1.0, 2.0, 2.0])
     assert keep_top_k(scores, 2).isfinite().tolist() == [True, False, True, True]
     assert keep_top_k(scores, 0) is scores
+
+
+@pytest.mark.parametrize('place', [0, 3, V - 1])
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf])
+def test_a_token_of_scores_that_are_no_numbers_is_not_told(value, place):
+    token, logits = torch.tensor([4]), torch.linspace(-9, 9, V)
+    assert checked(token, logits) == 4
+    logits[place] = value
+    assert checked(token, logits) == UNSOUND
+    assert checked(token, torch.full((V,), value)) == UNSOUND
