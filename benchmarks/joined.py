@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from svlm_core.benchmark.models import random_engine
@@ -58,11 +58,8 @@ def joined(layer: Layer) -> Way:
 def beside(parts: Sequence[PackedLinear]) -> PackedLinear:
     """One layer that gives what several give of the same input, side by side."""
     weight = torch.cat([part.weight.to_dense() for part in parts])  # (N, K)
-    whole = nn.Linear(weight.shape[1], len(weight), parts[0].bias is not None, dtype=weight.dtype)
-    whole.weight.copy_(weight)
-    if whole.bias is not None:
-        whole.bias.copy_(torch.cat([part.bias for part in parts]))
-    return PackedLinear(whole)
+    biases = [part.bias for part in parts if part.bias is not None]
+    return PackedLinear(weight, torch.cat(biases) if biases else None)
 
 
 def spent(way: Sequence[Way], x: Tensor) -> float:

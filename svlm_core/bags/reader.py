@@ -7,7 +7,6 @@ first, then SourceError tells in one line what is missing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from rosbags.serde import SerdeError
 from svlm_core.bags.salvage import Topics, TornMcap, TornSqlite, ends_within_a_page
 from svlm_core.bags.types import IMAGES, SECOND, typestore
 from svlm_core.errors import SourceError
+from svlm_core.natural import natural
 
 SUFFIXES = ('.mcap', '.db3')
 
@@ -199,7 +199,7 @@ def _files(path: Path) -> tuple[Path, ...]:
         raise SourceError(f'{path} is a bag of ROS 1: convert it with rosbags-convert')
     if path.is_dir():
         found = (file for file in path.iterdir() if file.is_file())
-        return tuple(sorted((file for file in found if _stores(file)), key=_natural))
+        return tuple(sorted((file for file in found if _stores(file)), key=natural))
     if not path.exists():
         raise SourceError(f'{path}: no such bag')
     return (path,) if path.suffix in SUFFIXES else ()
@@ -207,12 +207,6 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 def _stores(file: Path) -> bool:
     return file.name.removesuffix('.zstd').endswith(SUFFIXES)
-
-
-def _natural(path: Path) -> list[str | int]:
-    """Sort key that counts: bag_2 comes before bag_10."""
-    parts = re.split(r'([0-9]+)', path.name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _content(data: bytes, kind: str) -> Any | None:

@@ -27,11 +27,11 @@ CLOSE = 0.01  # how far a product may lie from the plain one, relative to the la
 class PackedLinear(nn.Module):
     """A linear layer that cannot learn: its weight (N, K) has no order that others could read."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self.in_features = layer.in_features
-        self.register_buffer('weight', _blocks(layer.weight.detach()))
-        self.register_buffer('bias', None if layer.bias is None else layer.bias.detach())
+        self.in_features = weight.shape[1]
+        self.register_buffer('weight', _blocks(weight.detach()))
+        self.register_buffer('bias', None if bias is None else bias.detach())
         self.weight: Tensor  # (N, K); `to_dense` gives it back to the bit
         self.bias: Tensor | None  # (N,)
 
@@ -46,7 +46,7 @@ def pack(model: Model) -> None:
     for part in (model.language, model.vision):
         for name, layer in list(part.named_modules()):
             if isinstance(layer, nn.Linear) and layer.weight.numel() >= LARGE:
-                part.set_submodule(name, PackedLinear(layer))
+                part.set_submodule(name, PackedLinear(layer.weight, layer.bias))
 
 
 def packed_layers(model: Model) -> list[PackedLinear]:

@@ -24,6 +24,7 @@ from av.format import Flags as FormatFlags
 from av.stream import Disposition
 
 from svlm_core.errors import FrameError, SettingsError, SourceError
+from svlm_core.natural import natural
 from svlm_core.video.cameras import ADDRESSES, kind_of_camera, masked
 from svlm_core.video.frame import Frame, pixels
 
@@ -261,7 +262,7 @@ class ImageFolder(Source):
 def images(folder: Path) -> list[Path]:
     """The images of a folder, in the order people count; hidden files are none."""
     files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
-    return sorted((file for file in files if not file.name.startswith('.')), key=_natural)
+    return sorted((file for file in files if not file.name.startswith('.')), key=natural)
 
 
 def _open(path: Path) -> Any:
@@ -332,9 +333,3 @@ def _read_image(path: Path) -> np.ndarray:
         raise SourceError(f'{path} is damaged or not an image') from error
     except OSError as error:
         raise SourceError(f'{path} cannot be read: {error.strerror}') from error
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sort key that counts: frame2 comes before frame10."""
-    parts = re.split(r'([0-9]+)', path.name.lower())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name

@@ -44,7 +44,8 @@ def test_products_are_those_of_the_plain_layer(outputs, inputs, rows, bias, dtyp
     plain = nn.Linear(inputs, outputs, bias=bias).to(dtype)
     x = torch.randn(*rows, inputs).to(dtype)
     with torch.inference_mode():
-        made, exact = PackedLinear(plain)(x), plain.float()(x.float())
+        layer = PackedLinear(plain.weight, plain.bias)
+        made, exact = layer(x), plain.float()(x.float())
     assert made.shape == exact.shape
     assert made.dtype is dtype
     near = {torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
@@ -54,7 +55,7 @@ def test_products_are_those_of_the_plain_layer(outputs, inputs, rows, bias, dtyp
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_a_packed_weight_can_be_had_back_to_the_bit(dtype):
     plain = nn.Linear(300, 500).to(dtype)
-    assert torch.equal(PackedLinear(plain).weight.to_dense(), plain.weight)
+    assert torch.equal(PackedLinear(plain.weight).weight.to_dense(), plain.weight)
 
 
 def test_large_layers_of_both_models_are_packed_and_others_are_not():
