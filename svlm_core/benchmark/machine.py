@@ -40,7 +40,7 @@ class Ceilings:
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
-    """Measure them; takes about a second. A CPU multiplies as an engine does, if that is faster."""
+    """Measure them; takes about a second. A CPU multiplies as engines do, if that is faster."""
     size, side = (2**30, 8192) if device.type == 'cuda' else (2**27, 1024)
     # Random, because a chip that moves and multiplies constants draws less, and clocks higher.
     source = torch.empty(size, dtype=torch.uint8, device=device).random_()
