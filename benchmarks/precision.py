@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a round costs on a CPU in float32, in bfloat16, and with compiled feed-forward layers.
+"""What a round costs on a CPU in float32, in bfloat16, and with weights of 8 bits beside.
 
 All see the same frames in turns and say 10 tokens, the window full. Prints one JSON line for each
 size and way: medians of the processor's milliseconds, of one thread, for a whole round. Run it as
@@ -16,27 +16,20 @@ import torch
 
 from svlm_core.benchmark.models import Size, random_engine
 from svlm_core.benchmark.run import Arm, Course, films, settings_of
-from svlm_core.model.language import LanguageModel
 
-WAYS = {'float32': ('float32', False), 'bfloat16': ('bfloat16', False),
-        'float32, compiled': ('float32', True)}  # fmt: skip
+WAYS: dict[str, tuple[str, int | None]] = {
+    'float32': ('float32', None),
+    'bfloat16': ('bfloat16', None),
+    'int8 in bfloat16': ('bfloat16', 8),
+}
 ROUNDS, TOKENS = 20, 10
-
-
-def compile_parts(language: LanguageModel) -> None:
-    """Compile what stands between two attentions."""
-    for layer in language.layers:
-        for part in (layer.input_layernorm, layer.post_attention_layernorm, layer.mlp):
-            part.compile(dynamic=True)
 
 
 def compare(size: Size) -> None:
     """Step one stream for each way, in turns."""
     course, streams, shown = Course(60, 180, 40), {}, {}
-    for name, (dtype, compiled) in WAYS.items():
-        engine = random_engine(size, 'cpu', dtype)
-        if compiled:
-            compile_parts(engine.model.language)
+    for name, (dtype, bits) in WAYS.items():
+        engine = random_engine(size, 'cpu', dtype, bits=bits)
         settings = settings_of(engine, Arm('streaming', TOKENS), course)
         streams[name], shown[name] = engine.open(settings, endless=True), films(engine, course)
     spent: dict[str, list[float]] = {name: [] for name in WAYS}
