@@ -58,13 +58,13 @@ class Cache:
             self.keys = plane()  # rotated (L, S, H, D)
             self.values = plane()  # (L, S, H, D)
             self.unrotated = plane() if keep_unrotated else None  # (L, S, H, D)
+            heads = torch.arange(config.layers * config.kv_heads, device=device)
+            self._first = (capacity * heads).view(config.layers, -1, 1)  # row of a head (L, H, 1)
         except (RuntimeError, MemoryError) as error:  # a GPU and a host say it differently
             raise MemoryFull(
                 f'{device} has no room for a memory of {capacity} tokens '
                 f'({size / 2**30:.1f} GiB): give lower limits or a smaller capacity'
             ) from error
-        heads = torch.arange(config.layers * config.kv_heads, device=device)
-        self._first = (capacity * heads).view(config.layers, -1, 1)  # row of each head (L, H, 1)
         self.capacity = capacity
         self.length = 0
         self._slots = np.arange(capacity)  # of each token, and of those to come

@@ -219,7 +219,7 @@ class Memory:
         """Keep the keys and values of these tokens, in this order, the first `front` in front."""
         tokens = np.concatenate([np.arange(0), *(np.arange(s.start, s.stop) for s in spans)])
         length = self.cache.length
-        self.cache.keep(tokens, front)
+        self.cache.keep(tokens, front if self._anew else 0)  # to be rotated
         if self._anew:
             self._laid = self._laid[:, np.append(tokens, length)]
 

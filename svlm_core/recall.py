@@ -78,7 +78,7 @@ class RecallingMemory(Memory):
     @property
     def recalled(self) -> int:
         """Tokens that are back, in the layer that has most of them."""
-        local = self._local
+        local = self.transcript.before_rounds
         return max((len(head.keys) - local for head in self._heads.values()), default=0)
 
     @property
@@ -171,17 +171,10 @@ class RecallingMemory(Memory):
         self.cache.length = length
         return language.logits(states[0])
 
-    @property
-    def _local(self) -> int:
-        """The first slot of the rounds in place."""
-        segments = self.transcript.segments
-        number = next((n for n, s in enumerate(segments) if s.round is not None), len(segments))
-        return self.transcript.starts[number]
-
     def attended(self, layer: int, start: int, query: _Query) -> tuple[Tensor, Tensor]:
         """Keys and values (S, Hk, D) that new tokens of a layer attend over, themselves last."""
         keys, values = self.cache.extend(layer, start, query.keys, query.rotated, query.values)
-        local = self._local
+        local = self.transcript.before_rounds
         if layer not in self._heads:
             self._heads[layer] = self._head(layer, local, self._chosen(layer, query.mean))
         head = self._heads[layer]

@@ -115,7 +115,7 @@ def identity(model: Model) -> str:
     """
     weights = sorted(weights_of(model.language, model.vision).items())
     plain = (weight.to_dense().flatten() for _, weight in weights)  # packed ones one by one
-    sample = torch.cat([weight[:: -(-len(weight) // SAMPLE)] for weight in plain])
+    sample = torch.cat([weight[:: -(-len(weight) // SAMPLE)].clone() for weight in plain])
     # What float16 loses of a bfloat16 lies below 2**-14.
     coarse = (sample.bfloat16().float() * 2**14).round().int().cpu()
     sizes = repr((model.config.text, model.config.vision, [name for name, _ in weights]))

@@ -112,13 +112,14 @@ def _parted(q: Tensor, k: Tensor, v: Tensor, T: int) -> Tensor:
     """The kernel that sdpa runs on a CPU, for past and new tokens apart: the past has no mask.
 
     Each half tells the logarithm of what it was divided by, and so what share of the whole it is.
+    That, (1, Hk, G*T), carries no gradient: it is not to learn by.
     """
     past = k.shape[1] - T
     if T == 1 or not past:
         return _sdpa(q, k, v, T)
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     bias = _bias(q, k[:, past:], T)  # (G*T, T)
-    old, before = flash(q[None], k[None, :, :past], v[None, :, :past])  # (1, Hk, G*T, D), (...)
+    old, before = flash(q[None], k[None, :, :past], v[None, :, :past])
     new, since = flash(q[None], k[None, :, past:], v[None, :, past:], attn_mask=bias)
     share = torch.sigmoid(since - before)[..., None]  # (1, Hk, G*T, 1)
     return torch.lerp(old.float(), new.float(), share)[0].to(q.dtype)

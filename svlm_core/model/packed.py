@@ -21,7 +21,7 @@ from svlm_core.model.checkpoint import Model
 
 ROWS = 256  # that the blocks are chosen for; for a single one they do as well
 LARGE = 2**16  # weights from which on it pays: smaller ones stay in the cache of a core
-CLOSE = 0.01  # how far a product may lie from the plain one, relative to the largest output
+CLOSE = {2: 1e-2, 4: 1e-5}  # how far it may err, of the largest output, by bytes of a number
 
 
 class PackedLinear(nn.Module):
@@ -44,9 +44,11 @@ def pack(model: Model) -> None:
     if model.device.type != 'cpu' or not packs(model.dtype):
         return
     for part in (model.language, model.vision):
-        for name, layer in list(part.named_modules()):
-            if isinstance(layer, nn.Linear) and layer.weight.numel() >= LARGE:
-                part.set_submodule(name, PackedLinear(layer.weight, layer.bias))
+        # Names alone, so that each weight is free as soon as it is packed.
+        for name in [name for name, layer in part.named_modules() if _pays(layer)]:
+            layer = part.get_submodule(name)
+            assert isinstance(layer, nn.Linear)
+            part.set_submodule(name, PackedLinear(layer.weight, layer.bias))
 
 
 def packed_layers(model: Model) -> list[PackedLinear]:
@@ -55,11 +57,15 @@ def packed_layers(model: Model) -> list[PackedLinear]:
     return [module for module in modules if isinstance(module, PackedLinear)]
 
 
+def _pays(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and layer.weight.numel() >= LARGE
+
+
 @lru_cache
 @torch.inference_mode()
 def packs(dtype: torch.dtype) -> bool:
     """Whether products with packed weights run on this CPU, and are right."""
-    weight = torch.linspace(-1, 1, 96 * 160).view(96, 160).sin().to(dtype)  # (N, K)
+    weight = torch.linspace(-9, 9, 320 * 512).view(320, 512).sin().to(dtype)  # (N, K)
     bias, rows = weight[:, 0].contiguous(), weight[:40].cos()  # (N,), (40, K)
     expected = functional.linear(rows.float(), weight.float(), bias.float())
     try:
@@ -67,7 +73,7 @@ def packs(dtype: torch.dtype) -> bool:
     except (AttributeError, RuntimeError):  # another build of torch, or not for this CPU or type
         return False
     apart = max((x.float() - expected[: len(x)]).abs().max() for x in found)
-    return bool(apart <= CLOSE * expected.abs().max())
+    return bool(apart <= CLOSE[dtype.itemsize] * expected.abs().max())
 
 
 def _blocks(weight: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ def broken_rotation(engine: StreamingVLM, patch: pytest.MonkeyPatch, error: Base
     """The keys of one layer are rotated by their new positions, those of the next are not."""
     fail, rotate = failing(error, after=1), cache_module.rotate_into
     with patch.context() as m:
+        m.setitem(cache_module.TURNED, 'cpu', 1)  # a layer at a time
         m.setattr(cache_module, 'rotate_into', lambda *args: fail() or rotate(*args))
         m.setattr(engine._model.language.layers[-1], 'forward', failing(error))
         yield

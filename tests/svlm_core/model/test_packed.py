@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from svlm_core.benchmark.models import random_engine
 from svlm_core.commands.engine_flags import introduction
 from svlm_core.model import packed
 from svlm_core.model.checkpoint import load
-from svlm_core.model.packed import LARGE, PackedLinear, packed_layers, packs
+from svlm_core.model.packed import LARGE, PackedLinear, pack, packed_layers, packs
 from svlm_core.parity import Case, compare
 from svlm_core.snapshot import identity
 
@@ -54,6 +56,8 @@ def test_products_are_those_of_the_plain_layer(outputs, inputs, rows, bias, dtyp
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_a_packed_weight_can_be_had_back_to_the_bit(dtype):
+    if not packs(dtype):
+        pytest.skip(f'this CPU has no packed products of {dtype}')
     plain = nn.Linear(300, 500).to(dtype)
     assert torch.equal(PackedLinear(plain.weight).weight.to_dense(), plain.weight)
 
@@ -93,6 +97,23 @@ def test_a_packed_model_is_the_same_model(golden, all_packed):
     assert packed_layers(engine.model)
     assert identity(engine.model) == identity(plain)
     assert Costs.of(engine.model).weight_bytes == Costs.of(plain).weight_bytes
+
+
+def test_each_plain_weight_is_free_as_soon_as_it_is_packed(golden, all_packed, monkeypatch):
+    model = load(golden / 'checkpoint', 'cpu', 'float32')
+    modules = [*model.language.modules(), *model.vision.modules()]
+    plain = [weakref.ref(module) for module in modules if isinstance(module, nn.Linear)]
+    modules.clear()
+    there, blocks = [], packed._blocks
+    monkeypatch.setattr(
+        packed,
+        '_blocks',
+        lambda weight: there.append(sum(layer() is not None for layer in plain)) or blocks(weight),
+    )
+    pack(model)
+    left = list(range(len(plain), 0, -1))
+    assert all(count <= most + 1 for count, most in zip(there, left, strict=True))
+    assert there[-1] <= 2
 
 
 @pytest.mark.parametrize('fault', ['missing', 'refused', 'wrong'])
