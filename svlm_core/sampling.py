@@ -79,9 +79,10 @@ class Sampler:
 
 def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Logits (V,) in which seen tokens are less likely by `penalty`."""
-    # Of the two the one that is less likely: the product of what is negative, else the quotient.
-    worse = torch.minimum if penalty >= 1 else torch.maximum
-    return torch.where(seen, worse(logits * penalty, logits / penalty), logits)
+    # The product of what is negative, else the quotient: always the lower one, or, where the
+    # penalty is a bonus, always the higher.
+    chosen = torch.minimum if penalty >= 1 else torch.maximum
+    return torch.where(seen, chosen(logits * penalty, logits / penalty), logits)
 
 
 def keep_top_k(scores: Tensor, count: int) -> Tensor:

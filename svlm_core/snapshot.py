@@ -30,7 +30,6 @@ from svlm_core.errors import OutputError, SettingsError, SourceError
 from svlm_core.memory import Held
 from svlm_core.model.checkpoint import Model
 from svlm_core.model.vision import merged_grid
-from svlm_core.model.weights import weights_of
 from svlm_core.outline import Outline
 from svlm_core.transcript import Role, Transcript
 from svlm_core.view import View
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = 'svlm memory', 2
 LONGEST_HEADER = 2**24  # bytes
-SAMPLE = 64  # weights of each parameter that tell a model from another
 SAME = (  # settings that shape what is held: a memory is loaded with those it was saved with
     'policy', 'rope', 'published_quirks', 'vision_window', 'text_rounds', 'text_sink',
     'text_window', 'reset_every', 'fps', 'chunk_seconds',
@@ -108,20 +106,6 @@ def load(stream: Stream, path: Path | str) -> None:
     stream.restore(state)
 
 
-def identity(model: Model) -> str:
-    """What tells a model from another: its sizes and a sample of its weights.
-
-    It is the same in float32 and bfloat16; in float16 too, for weights published in bfloat16.
-    """
-    weights = sorted(weights_of(model.language, model.vision).items())
-    plain = (weight.to_dense().flatten() for _, weight in weights)  # packed ones one by one
-    sample = torch.cat([weight[:: -(-len(weight) // SAMPLE)].clone() for weight in plain])
-    # What float16 loses of a bfloat16 lies below 2**-14.
-    coarse = (sample.bfloat16().float() * 2**14).round().int().cpu()
-    sizes = repr((model.config.text, model.config.vision, [name for name, _ in weights]))
-    return hashlib.sha256(sizes.encode() + coarse.numpy().tobytes()).hexdigest()
-
-
 # -- what is written ---------------------------------------------------------------------------
 
 
@@ -138,7 +122,7 @@ def _header(stream: Stream, state: State) -> dict[str, Any]:
         views={number: view.grid for number, view in state.views.items()},
     )
     return {
-        'model': identity(stream.model),
+        'model': stream.model.identity,
         'device': stream.model.device.type,
         'settings': {name: getattr(stream.settings, name) for name in (*SAME, *ROOM, 'query')},
         **outlines.written(outline),
@@ -215,7 +199,7 @@ def _read(stream: Stream, path: Path) -> State:
 def _check_origin(header: Mapping[str, Any], stream: Stream, path: Path) -> None:
     """Raise SettingsError for the memory of another model, kind of device or settings."""
     model, saved = stream.model, header['settings']
-    if header['model'] != identity(model):
+    if header['model'] != model.identity:
         raise SettingsError(f'{path} is the memory of another model than {model.folder}')
     if header['device'] != model.device.type:
         raise SettingsError(

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -26,6 +28,8 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 # What a CPU that multiplies bfloat16 itself says that it can: there it takes half of the bytes.
 BFLOAT16 = ('avx512_bf16', 'amx_bf16')
 
+SAMPLE = 64  # weights of each parameter that tell a model from another
+
 FILES = ['*.json', '*.safetensors', '*.txt', '*.jinja']  # all that is fetched: data, no code
 
 
@@ -42,6 +46,20 @@ class Model:
     stop_ids: frozenset[int]
     device: torch.device
     dtype: torch.dtype
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells a model from another: its sizes and a sample of its weights, taken once.
+
+        It is the same in float32 and bfloat16; in float16 too, for weights published in bfloat16.
+        """
+        weights = sorted(weights_of(self.language, self.vision).items())
+        plain = (weight.to_dense().flatten() for _, weight in weights)  # packed ones one by one
+        sample = torch.cat([weight[:: -(-len(weight) // SAMPLE)].clone() for weight in plain])
+        # What float16 loses of a bfloat16 lies below 2**-14.
+        coarse = (sample.bfloat16().float() * 2**14).round().int().cpu()
+        sizes = repr((self.config.text, self.config.vision, [name for name, _ in weights]))
+        return hashlib.sha256(sizes.encode() + coarse.numpy().tobytes()).hexdigest()
 
 
 def load(

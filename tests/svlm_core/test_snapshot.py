@@ -18,7 +18,7 @@ from streams import each, failing, named, noise, said, small, state, watch
 from svlm_core import Stream, StreamingVLM, cache
 from svlm_core.config import Sampling
 from svlm_core.errors import OutputError, SettingsError, SourceError
-from svlm_core.snapshot import identity, load, save
+from svlm_core.snapshot import load, save
 from svlm_core.transcript import Role
 
 QUESTION = 'what does the robot see now'
@@ -319,7 +319,7 @@ def test_a_model_is_the_same_in_every_dtype(published):
     models = [
         in_dtype(published, d).open(small()).model for d in ('float32', 'bfloat16', 'float16')
     ]
-    assert len({identity(model) for model in models}) == 1
+    assert len({model.identity for model in models}) == 1
 
 
 def test_there_is_nothing_to_save_before_the_first_round(engine, file):

@@ -20,7 +20,6 @@ from svlm_core.model import packed
 from svlm_core.model.checkpoint import load
 from svlm_core.model.packed import LARGE, PackedLinear, pack, packed_layers, packs
 from svlm_core.parity import Case, compare
-from svlm_core.snapshot import identity
 
 pytestmark = pytest.mark.skipif(not packs(torch.float32), reason='this CPU has no packed products')
 
@@ -95,7 +94,7 @@ def test_a_packed_model_is_the_same_model(golden, all_packed):
     engine = StreamingVLM.from_pretrained(golden / 'checkpoint', 'cpu', 'float32')
     plain = load(golden / 'checkpoint', 'cpu', 'float32')
     assert packed_layers(engine.model)
-    assert identity(engine.model) == identity(plain)
+    assert engine.model.identity == plain.identity
     assert Costs.of(engine.model).weight_bytes == Costs.of(plain).weight_bytes
 
 
